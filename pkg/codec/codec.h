@@ -5,8 +5,10 @@
 #pragma once
 
 #include "codec/base64.h"
+#include "codec/inflate.h"
 #include "codec/json.h"
 #include "codec/jsonpath.h"
 #include "codec/patch.h"
 #include "codec/quantity.h"
+#include "codec/tar.h"
 #include "codec/yaml.h"
