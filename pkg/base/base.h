@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/blob.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/file.h"
