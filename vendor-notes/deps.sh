@@ -5,8 +5,8 @@
 #   deps.sh fetch              only fetch and unpack the sources
 #   deps.sh packages VARIANT   print the Debian packages that building VARIANT needs
 #
-# VARIANT is amd64, arm64, armv7 or riscv64 (against a musl of our own, compiler driver in bin/cc), host
-# (the machine's own libc and compiler, -O1 -g, for sanitizers, fuzzing and clang) or host-tsan (the same,
+# VARIANT is amd64, arm64, armv7 or riscv64 (against a musl of our own; bin/cc is their compiler driver),
+# host (the machine's own libc and gcc, -O1 -g: for sanitizers, fuzzing and clang) or host-tsan (the same,
 # instrumented for ThreadSanitizer).
 #
 # What is fetched is pinned in vendor-notes/pins; the reasons are in vendor-notes/*.md. A built variant
@@ -16,7 +16,6 @@
 #   DEPS      where to build                           (default: build/deps of this tree)
 #   DISTDIR   where fetched files are looked for first (default: $DEPS/dist)
 #   JOBS      parallel compilers                       (default: number of processors)
-#   CC_HOST   compiler of the host variants            (default: gcc)
 set -euo pipefail
 export LC_ALL=C
 notes=$(cd "$(dirname "$0")" && pwd)
@@ -24,7 +23,6 @@ DEPS=${DEPS:-$notes/../build/deps}
 mkdir -p "$DEPS" && DEPS=$(cd "$DEPS" && pwd)
 DISTDIR=${DISTDIR:-$DEPS/dist}
 JOBS=${JOBS:-$(nproc)}
-CC_HOST=${CC_HOST:-gcc}
 SRC=$DEPS/src
 
 say() { printf 'deps: %s\n' "$*" >&2; }
@@ -81,23 +79,43 @@ need_packages() {
 
 # --- sources --------------------------------------------------------------------------------------
 
-# A private apt tree in $1 for suite $2, made from the machine's own sources (deb822 or one-line style), so
-# that the mirror is the one this machine already uses. The system's apt is not touched.
+# The first stanza (deb822) or line (one-line style) of the machine's sources that is Debian's main archive
+# of its own release, as opposed to security updates or somebody else's archive.
+own_suites() {
+    local codename
+    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    echo "${codename:-stable}|oldstable|stable|testing|unstable|sid"
+}
+debian_stanza() {
+    local suites f
+    suites=$(own_suites)
+    for f in /etc/apt/sources.list.d/*.sources; do
+        [ ! -e "$f" ] || grep -v '^#' "$f" | awk -v RS= -v suites="$suites" '
+            $0 ~ "(^|\n)Suites:([^\n]* )?(" suites ")( |\n|$)" && /(^|\n)Components:[^\n]* main( |\n|$)/ &&
+            !/(^|\n)Enabled: *no/ { print; exit }'
+    done | awk -v RS= 'NR == 1'
+}
+debian_line() {
+    local suites
+    suites=$(own_suites)
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2> /dev/null |
+        grep -E "^deb[[:space:]].*[[:space:]]($suites)[[:space:]](.*[[:space:]])?main([[:space:]]|\$)" | head -1
+}
+
+# A private apt tree in $1 for suite $2, made from the machine's own sources, so that the mirror is the one
+# this machine already uses. The system's apt is not touched.
 apt_tree() {
-    local d=$1 suite=$2 first
+    local d=$1 suite=$2 stanza
     mkdir -p "$d"/lists/partial "$d"/archives/partial "$d"/sources.d "$d"/dpkg
     : > "$d/dpkg/status"
     rm -f "$d"/sources.d/*
-    first=$(grep -lsE '^Suites:.*' /etc/apt/sources.list.d/*.sources | xargs -r grep -lE 'debian-archive|debian' | head -1 || :)
-    if [ -n "$first" ]; then # the first stanza is the main archive
-        awk -v RS= 'NR==1' "$first" | grep -v '^#' | sed -E -e 's/^Types:.*/Types: deb deb-src/' \
-            -e "s/^Suites:.*/Suites: $suite/" -e 's/^Components:.*/Components: main/' \
-            -e '/^Architectures:/d' > "$d/sources.d/main.sources"
+    stanza=$(debian_stanza)
+    if [ -n "$stanza" ]; then
+        sed -E -e 's/^Types:.*/Types: deb deb-src/' -e "s/^Suites:.*/Suites: $suite/" \
+            -e 's/^Components:.*/Components: main/' -e '/^Architectures:/d' <<< "$stanza" > "$d/sources.d/main.sources"
     else
-        cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2> /dev/null |
-            grep -E '^deb[[:space:]]' | grep -vE 'security|updates|backports' | head -1 |
-            sed -E "s/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+).*/deb \1\2 $suite main\ndeb-src \1\2 $suite main/" \
-                > "$d/sources.d/main.list"
+        debian_line | sed -E "s/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+).*/\1\2 $suite main/" |
+            while read -r line; do printf 'deb %s\ndeb-src %s\n' "$line" "$line"; done > "$d/sources.d/main.list"
         [ -s "$d/sources.d/main.list" ] || die "no Debian archive in /etc/apt/sources.list or sources.list.d"
     fi
     cat > "$d/apt.conf" << EOC
@@ -119,7 +137,7 @@ EOC
 apt_find() {
     local suite=$1 package=$2 file=$3 tree=$DEPS/apt/$1 how=source
     case $file in *.deb) how=download ;; esac
-    if [ ! -e "$tree/updated" ]; then
+    if [ -z "$(find "$tree/updated" -mmin -720 2> /dev/null)" ]; then
         command -v apt-get > /dev/null || return 1
         apt_tree "$tree" "$suite"
         say "reading the package index of $suite"
@@ -290,8 +308,20 @@ compile() {
     say "$VARIANT: compiled in $((SECONDS - t0)) s"
 }
 
+# The licence texts, for whoever distributes the binary.
+licences() {
+    local name f
+    mkdir -p "$OUT/licences"
+    for name in musl sqlite3 mbedtls libuv libyaml zlib zstd nghttp2 llhttp seccomp mimalloc cmocka; do
+        for f in LICENSE LICENSE.md License COPYING COPYRIGHT usr/share/doc/libllhttp-source/copyright; do
+            [ ! -e "$SRC/$name/$f" ] || { cp "$SRC/$name/$f" "$OUT/licences/$name" && break; }
+        done
+        [ -e "$OUT/licences/$name" ] || die "$name: no licence text found in its source"
+    done
+}
+
 build_libs() {
-    local I=$OUT/include s
+    local I=$OUT/include s f
     mkdir -p "$I" "$OUT/lib"
     : > "$WORK/jobs"
     LIBS=''
@@ -347,9 +377,10 @@ build_libs() {
     cp "$s/include/seccomp.h" "$s/include/seccomp-syscalls.h" "$I/"
     mkdir -p "$WORK/seccomp-config"
     echo '#define HAVE_LINUX_SECCOMP_H 1' > "$WORK/seccomp-config/configure.h"
-    # shellcheck disable=SC2046
+    local seccomp_src=() # without the program of its own build
+    for f in "$s"/src/*.c; do case $f in */arch-syscall-dump.c) ;; *) seccomp_src+=("$f") ;; esac; done
     lib seccomp "$OS -I'$WORK/seccomp-config' -I'$I' -I'$s/include' -I'$s/src'" \
-        $(ls "$s"/src/*.c | grep -vE 'arch-syscall-(dump|check)|arch-gperf')
+        "${seccomp_src[@]}"
 
     case $VARIANT in # the sanitizers bring an allocator of their own
         host*) ;;
@@ -361,25 +392,32 @@ build_libs() {
     esac
 
     s=$SRC/cmocka
-    cp "$s"/include/cmocka*.h "$I/"
+    # Its header wants four others before it, and to be told that there is a uintptr_t; say so once, here.
+    { printf '#include <%s>\n' stdarg.h stddef.h setjmp.h stdint.h && echo '#define HAVE_UINTPTR_T 1' &&
+        cat "$s/include/cmocka.h"; } > "$I/cmocka.h"
     mkdir -p "$WORK/cmocka-config"
     printf '%s\n' '#define HAVE_CLOCK_GETTIME 1' '#define HAVE_CLOCK_REALTIME 1' '#define HAVE_GCC_THREAD_LOCAL_STORAGE 1' \
         '#define HAVE_SIGNAL_H 1' '#define HAVE_STRUCT_TIMESPEC 1' '#define HAVE_STRINGS_H 1' '#define HAVE_UNISTD_H 1' \
         '#define HAVE_INTTYPES_H 1' '#define HAVE_STDINT_H 1' '#define HAVE_STRSIGNAL 1' \
-        '#define HAVE_SNPRINTF 1' '#define HAVE_VSNPRINTF 1' '#define HAVE_SETJMP_H 1' '#define HAVE_TIME_H 1' \
+        '#define HAVE_SNPRINTF 1' '#define HAVE_VSNPRINTF 1' '#define HAVE_SETJMP_H 1' '#define HAVE_TIME_H 1' '#define HAVE_UINTPTR_T 1' \
         > "$WORK/cmocka-config/config.h"
-    lib cmocka "$OS -D_GNU_SOURCE -DHAVE_CONFIG_H -I'$WORK/cmocka-config' -I'$I'" "$s/src/cmocka.c"
+    lib cmocka "$OS -D_GNU_SOURCE -DHAVE_CONFIG_H -I'$WORK/cmocka-config' -I'$I' -I'$s/include'" "$s/src/cmocka.c"
 
     compile
+    licences
     # zstd is one library for its users; it was two because of the two optimisation levels.
     "$AR" crsD "$OUT/lib/libzstd.a" "$WORK"/zstd/*.o "$WORK"/zstd_d/*.o
     rm -f "$OUT/lib/libzstd_d.a"
 }
 
-stamp_of() { # variant -> hash of all that the result depends on
-    cat "$notes/deps.sh" "$notes/pins" "$notes/mbedtls_user.h" - << EOT | sha256sum | cut -d' ' -f1
-$1 $(case $1 in host*) "$CC_HOST" --version ;; *) "$GNU-gcc" --version ;; esac 2> /dev/null | head -1)
-EOT
+# The hash of all that the result depends on; comments do not count.
+stamp_of() {
+    {
+        sed '/^[[:space:]]*#/d' "$notes/deps.sh" "$notes/pins"
+        cat "$notes/mbedtls_user.h"
+        echo "$1"
+        case $1 in host*) gcc --version ;; *) "$GNU-gcc" --version ;; esac 2> /dev/null | head -1
+    } | sha256sum | cut -d' ' -f1
 }
 
 # Builds in $DEPS/VARIANT.new and swaps at the end, so that the old one serves until the new one is whole.
@@ -403,7 +441,7 @@ build() {
     command -v ccache > /dev/null && CCACHE='ccache '
     case $VARIANT in
         host*)
-            CC=$CC_HOST AR=ar OS=-O1 O2=-O1
+            CC=gcc AR=ar OS=-O1 O2=-O1
             CFLAGS='-g -fno-omit-frame-pointer -fPIE -pipe'
             [ "$VARIANT" != host-tsan ] || CFLAGS="$CFLAGS -fsanitize=thread"
             ;;

@@ -56,3 +56,9 @@
 #undef MBEDTLS_SSL_RENEGOTIATION
 #undef MBEDTLS_PSA_ITS_FILE_C
 #undef MBEDTLS_PSA_CRYPTO_STORAGE_C
+
+/* SHA-2 by the processor's own instructions where it has them (asked at run time). */
+#if defined(__aarch64__)
+#define MBEDTLS_SHA256_USE_ARMV8_A_CRYPTO_IF_PRESENT
+#define MBEDTLS_SHA512_USE_A64_CRYPTO_IF_PRESENT
+#endif
