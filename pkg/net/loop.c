@@ -16,10 +16,10 @@ struct post {
 
 struct loop {
     uv_loop_t uv;
-    uv_async_t async;  /* posts of other threads */
-    uv_idle_t idle;    /* posts of this thread: no system call, only no sleep */
+    uv_async_t async; /* posts of other threads */
+    uv_idle_t idle;   /* posts of this thread: no system call, only no sleep */
     uv_prepare_t prepare;
-    uv_timer_t alarm;  /* the earliest of the timers */
+    uv_timer_t alarm; /* the earliest of the timers */
     uv_thread_t thread;
     bool started, stopped;
     char name[16];
