@@ -131,7 +131,7 @@ static void tokens_verify_and_tampering_shows(void **state) {
         token[i] = keep;
     }
     assert_int_not_equal(jwt_verify(a, str_n(token, n - 1), keys, &back, &err), 0);
-    assert_int_equal(jwt_verify(a, str_n(token, n - 4), keys, &back, &err), -EACCES);
+    assert_int_not_equal(jwt_verify(a, str_n(token, n - 4), keys, &back, &err), 0);
     assert_int_equal(jwt_verify(a, STR("a.b"), keys, &back, &err), -EINVAL);
     assert_int_equal(jwt_verify(a, STR(""), keys, &back, &err), -EINVAL);
     assert_int_equal(jwt_verify(a, STR("..."), keys, &back, &err), -EINVAL);
@@ -205,7 +205,16 @@ static void a_servers_worth_of_certificates_is_quick(void **state) {
         assert_int_equal(pki_key_new(&key, NULL), 0);
         assert_int_equal(pki_cert_new(&r, key, ca_cert, ca_key, &cert, NULL), 0);
     }
-    printf("8 keys and certificates: %.1f ms\n", (double)(time_mono_ns() - t0) / 1e6);
+    int64_t t1 = time_mono_ns();
+    char *cert = NULL;
+    struct pki_cert_request r = {.common_name = "x", .not_after_s = now};
+    assert_int_equal(pki_cert_new(&r, ca_key, ca_cert, ca_key, &cert, NULL), 0);
+    int64_t t2 = time_mono_ns();
+    assert_int_equal(pki_cert_check(cert, ca_key, ca_cert, NULL, NULL, NULL), 0);
+    printf("one certificate %.2f ms, one check %.2f ms\n", (double)(t2 - t1) / 1e6,
+           (double)(time_mono_ns() - t2) / 1e6);
+    free(cert);
+    printf("8 keys and certificates: %.1f ms\n", (double)(t1 - t0) / 1e6);
 }
 
 int main(void) {
