@@ -38,8 +38,8 @@ struct json_member {
 #define JSON_DEPTH_MAX 512
 
 struct json_limits {
-    int depth;       /* nesting allowed; 0: 128 */
-    uint32_t nodes;  /* values allowed; 0: 1 million */
+    int depth;      /* nesting allowed; 0: 128 */
+    uint32_t nodes; /* values allowed; 0: 1 million */
     /* Called for each duplicated key (the last value wins); NULL: duplicates are an error. path is like "spec.a[1].b". */
     void (*duplicate)(void *arg, struct str path);
     void *arg;
@@ -53,7 +53,7 @@ void json_write(struct buf *out, const struct json *v);
 void json_write_indent(struct buf *out, const struct json *v, int spaces);
 void json_write_string(struct buf *out, struct str s);
 struct str json_text(struct arena *a, const struct json *v); /* compact, in the arena */
-const char *json_type_name(const struct json *v); /* "null", "bool", "number", "string", "array", "object" */
+const char *json_type_name(const struct json *v);            /* "null", "bool", "number", "string", "array", "object" */
 
 /* --- making values (all in arena a) --- */
 struct json *json_null(struct arena *a);
@@ -76,7 +76,7 @@ struct json *json_item(const struct json *arr, size_t i);
 static inline size_t json_len(const struct json *v) {
     return v && (v->type == JSON_ARRAY || v->type == JSON_OBJECT) ? v->n : 0;
 }
-struct str json_as_str(const struct json *v); /* empty (p != NULL) when absent or no string */
+struct str json_as_str(const struct json *v);                 /* empty (p != NULL) when absent or no string */
 int64_t json_as_int(const struct json *v, int64_t otherwise); /* JSON_INT, or a JSON_DOUBLE that is whole */
 double json_as_double(const struct json *v, double otherwise);
 bool json_as_bool(const struct json *v, bool otherwise);

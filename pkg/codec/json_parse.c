@@ -11,8 +11,8 @@
 
 #define DEPTH_DEFAULT 128
 #define NODES_DEFAULT 1000000
-#define SCRATCH 48 /* values on the C stack before the scratch stack moves to the heap */
-#define PADDING 16 /* NUL bytes behind the copy: what a word-wise scanner may read */
+#define SCRATCH 48  /* values on the C stack before the scratch stack moves to the heap */
+#define PADDING 16  /* NUL bytes behind the copy: what a word-wise scanner may read */
 #define FEW_KEYS 48 /* objects up to this size are searched for duplicates without an index */
 
 struct entry {
@@ -140,8 +140,8 @@ static char *put_unicode(char *dst, char **src) {
     return dst + json_utf8_encode(dst, c);
 }
 
-static const char escapes[256] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
-                                  ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+static const char escapes[256] = {
+    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
 
 /* Reads the string whose opening quote is at ps->p, and leaves ps->p behind its closing quote. */
 static int parse_string(struct parser *ps, struct str *out) {

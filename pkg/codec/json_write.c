@@ -55,8 +55,8 @@ static const char *skip_copied(const char *p, const char *end) {
 
 /* Writes the escape of what stands at p and returns how many bytes of input that was. */
 static size_t put_escape(struct buf *out, const char *p, const char *end) {
-    static const char shorts[256] = {['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
-                                     ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    static const char shorts[256] = {
+        ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
     static const char hex[] = "0123456789abcdef";
     unsigned char c = (unsigned char)*p;
     if (c == 0xE2) {
