@@ -86,14 +86,6 @@ struct json_member *json_lookup_find(const struct json_lookup *l, struct str key
     return slot ? &l->obj->members[slot - 1] : NULL;
 }
 
-int json_depth(const struct json *v) {
-    int deepest = 0;
-    size_t n = json_len(v);
-    for (size_t i = 0; i < n; i++)
-        deepest = MAX(deepest, json_depth(v->type == JSON_OBJECT ? v->members[i].value : v->items[i]));
-    return json_is(v, JSON_OBJECT) || json_is(v, JSON_ARRAY) ? deepest + 1 : 0;
-}
-
 /* --- making ------------------------------------------------------------------------------------------------------ */
 
 static struct json *make(struct arena *a, enum json_type type) {

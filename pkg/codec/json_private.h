@@ -25,9 +25,6 @@ int json_utf8_encode(char *out, uint32_t c);
  * and infinities, which JSON cannot say, become null. */
 void json_write_double(struct buf *out, double d);
 
-/* Depth of the tree: 0 for a scalar, 1 for a container of scalars. */
-int json_depth(const struct json *v);
-
 /* A hash index over the keys of an array whose elements begin with their struct str key. Slots hold element number
  * + 1, 0 when empty. */
 struct json_index {
