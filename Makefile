@@ -111,7 +111,8 @@ else
   endif
 endif
 ifeq ($(findstring clang,$(CC)),)
-  WARN += -Wshadow=local -Wlogical-op
+  # a message that is cut to fit its fixed buffer is meant to be
+  WARN += -Wshadow=local -Wlogical-op -Wno-format-truncation
 endif
 
 SYS := $(DEPS)/$(VARIANT)
@@ -369,7 +370,7 @@ format: ## clang-format the tree, or P=folder
 # clang as a second opinion: only its warnings; a file is looked at again when it or its headers change.
 CLANG_OK := $(patsubst %.c,build/lint/%.ok,$(filter %.c,$(if $(filter lint-clang,$(MAKECMDGOALS)),$(LINT_C))))
 CLANG_FLAGS := -std=gnu17 -Ipkg -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DNGHTTP2_STATICLIB -DYAML_DECLARE_STATIC \
-	-DDORY_VERSION='""' -DDORY_COMMIT='""' $(filter-out -Wlogical-op -Wshadow=local,$(WARN)) -isystem $(DEPS)/host/include
+	-DDORY_VERSION='""' -DDORY_COMMIT='""' $(filter-out -Wlogical-op -Wshadow=local -Wno-format-truncation,$(WARN)) -isystem $(DEPS)/host/include
 build/lint/%.ok: %.c $(DEPS)/host/built Makefile
 	@mkdir -p $(@D)
 	$(Q)clang $(CLANG_FLAGS) -fsyntax-only -MMD -MP -MT $@ -MF $(@:.ok=.d) $<

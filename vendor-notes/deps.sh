@@ -272,7 +272,7 @@ EOS
     sed -i "s,include%s,$("$GNU-gcc" -print-file-name=include),g" "$OUT/lib/musl.specs"
     cat > "$OUT/bin/cc" << EOC
 #!/bin/sh
-# gcc for $VARIANT with the musl beside this file, see vendor-notes/musl.md
+# $("$GNU-gcc" --version | head -1) for $VARIANT, with the musl beside this file: see vendor-notes/musl.md
 DORY_SYSROOT=\${0%/*}/..
 export DORY_SYSROOT
 exec $GNU-gcc "\$@" -specs "\$DORY_SYSROOT/lib/musl.specs"
@@ -314,7 +314,8 @@ licences() {
     mkdir -p "$OUT/licences"
     for name in musl sqlite3 mbedtls libuv libyaml zlib zstd nghttp2 llhttp seccomp mimalloc cmocka; do
         for f in LICENSE LICENSE.md License COPYING COPYRIGHT usr/share/doc/libllhttp-source/copyright; do
-            [ ! -e "$SRC/$name/$f" ] || { cp "$SRC/$name/$f" "$OUT/licences/$name" && break; }
+            # nghttp2's LICENSE only says "See COPYING"
+            [ "$(stat -c %s "$SRC/$name/$f" 2> /dev/null || echo 0)" -lt 100 ] || { cp "$SRC/$name/$f" "$OUT/licences/$name" && break; }
         done
         [ -e "$OUT/licences/$name" ] || die "$name: no licence text found in its source"
     done
