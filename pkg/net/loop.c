@@ -1,6 +1,7 @@
 #include "net/loop.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ struct loop {
     int64_t firing_ms;          /* while timers fire: the time they fire for */
 
     struct list flushes;
-    char *scratch_in, *scratch_out;
+    void *slots[LOOP_SLOT_MAX];
 };
 
 static _Thread_local struct loop *current_loop;
@@ -136,16 +137,18 @@ static void on_prepare(uv_prepare_t *h) {
     }
 }
 
-char *loop_scratch_in(struct loop *l) {
-    if (!l->scratch_in)
-        l->scratch_in = xmalloc(LOOP_SCRATCH_BYTES);
-    return l->scratch_in;
+void **loop_slot(struct loop *l, enum loop_slot slot) {
+    return &l->slots[slot];
 }
 
-char *loop_scratch_out(struct loop *l) {
-    if (!l->scratch_out)
-        l->scratch_out = xmalloc(LOOP_SCRATCH_BYTES);
-    return l->scratch_out;
+char *loop_scratch(struct loop *l, enum loop_slot slot) {
+    if (!l->slots[slot])
+        l->slots[slot] = xmalloc(LOOP_SCRATCH_BYTES);
+    return l->slots[slot];
+}
+
+int64_t loop_now_ms(struct loop *l) {
+    return (int64_t)uv_now(&l->uv);
 }
 
 /* --- timers ------------------------------------------------------------------------------------------------------- */
@@ -257,7 +260,14 @@ void timer_stop(struct timer *t) {
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* A pipe or socket whose reader went away is an error of the write, not the end of the process. */
+static void ignore_sigpipe(void) {
+    signal(SIGPIPE, SIG_IGN);
+}
+
 struct loop *loop_new(const char *name) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, ignore_sigpipe);
     struct loop *l = XNEW(struct loop);
     size_t n = strnlen(name, sizeof(l->name) - 1);
     memcpy(l->name, name, n);
@@ -284,10 +294,6 @@ uv_loop_t *loop_uv(struct loop *l) {
 
 struct loop *loop_current(void) {
     return current_loop;
-}
-
-bool loop_is_current(const struct loop *l) {
-    return current_loop == l;
 }
 
 void loop_run(struct loop *l) {
@@ -363,8 +369,8 @@ void loop_free(struct loop *l) {
     vec_fini(&l->posts);
     vec_fini(&l->running);
     vec_fini(&l->timers);
-    free(l->scratch_in);
-    free(l->scratch_out);
+    for (size_t i = 0; i < LOOP_SLOT_MAX; i++)
+        free(l->slots[i]);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }

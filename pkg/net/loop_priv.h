@@ -16,9 +16,19 @@ void loop_flush_init(struct loop_flush *f, loop_fn fn, void *arg);
 void loop_flush_add(struct loop *l, struct loop_flush *f);
 void loop_flush_cancel(struct loop_flush *f);
 
-/* Two buffers a loop lends to whoever runs on it, for the length of one callback: made on first use. */
+/* Memory a loop keeps for whoever runs on it, released with free() at its end. */
+enum loop_slot {
+    LOOP_RECEIVED, /* buffers of LOOP_SCRATCH_BYTES, lent for the length of one callback: bytes off a socket, */
+    LOOP_PLAIN,    /* bytes in clear, */
+    LOOP_SENDING,  /* bytes for a socket */
+    LOOP_TLS_IN,   /* record buffers waiting for the next connection that needs them */
+    LOOP_TLS_OUT,
+    LOOP_DATE, /* the Date header of this second */
+    LOOP_SLOT_MAX
+};
 #define LOOP_SCRATCH_BYTES KiB(64)
-char *loop_scratch_in(struct loop *l);
-char *loop_scratch_out(struct loop *l);
+void **loop_slot(struct loop *l, enum loop_slot slot);
+char *loop_scratch(struct loop *l, enum loop_slot slot); /* made on first use */
 
-bool loop_is_current(const struct loop *l);
+/* The loop's time, monotonic ms, as of the start of this turn: no system call. */
+int64_t loop_now_ms(struct loop *l);
