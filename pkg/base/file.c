@@ -159,6 +159,13 @@ int dir_remove_all(const char *path, struct error *err) {
     return remove_at(AT_FDCWD, path, st.st_dev, 0, err);
 }
 
+int dir_remove_all_at(int parent, const char *name, struct error *err) {
+    struct stat st;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : error_sys(err, -errno, "%s", name);
+    return remove_at(parent, name, st.st_dev, 0, err);
+}
+
 bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

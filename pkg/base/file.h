@@ -19,6 +19,8 @@ int file_put(const char *path, struct str data, struct error *err);
 int dir_make_all(const char *path, mode_t mode, struct error *err); /* mkdir -p */
 /* Removes path and all below it, crossing no mount point, following no link; a missing path is fine. */
 int dir_remove_all(const char *path, struct error *err);
+/* As above for name in the directory parent. */
+int dir_remove_all_at(int parent, const char *name, struct error *err);
 bool file_exists(const char *path);
 int fd_write_all(int fd, const void *data, size_t n);
 int fd_read_all(int fd, void *data, size_t n); /* exactly n bytes, -EPIPE at an early end */
