@@ -14,81 +14,115 @@
 struct schema;
 
 enum schema_kind {
-    SCHEMA_STRING, SCHEMA_BOOL, SCHEMA_INT32, SCHEMA_INT64, SCHEMA_DOUBLE, SCHEMA_BYTES, /* base64 text */
-    SCHEMA_QUANTITY, SCHEMA_INT_OR_STRING, SCHEMA_TIME, SCHEMA_MICRO_TIME, SCHEMA_DURATION,
-    SCHEMA_ANY,    /* RawExtension, JSON, FieldsV1: kept as it is */
-    SCHEMA_LIST, SCHEMA_MAP, SCHEMA_STRUCT, SCHEMA_KIND_MAX
+    SCHEMA_STRING,
+    SCHEMA_BOOL,
+    SCHEMA_INT32,
+    SCHEMA_INT64,
+    SCHEMA_DOUBLE,
+    SCHEMA_BYTES, /* base64 text */
+    SCHEMA_QUANTITY,
+    SCHEMA_INT_OR_STRING,
+    SCHEMA_TIME,
+    SCHEMA_MICRO_TIME,
+    SCHEMA_DURATION,
+    SCHEMA_ANY, /* RawExtension, JSON, FieldsV1: kept as it is */
+    SCHEMA_LIST,
+    SCHEMA_MAP,
+    SCHEMA_STRUCT,
+    SCHEMA_KIND_MAX
 };
 
 enum schema_list_type { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
 
 struct schema_type {
     enum schema_kind kind;
-    struct str name;                       /* of a struct: "apps/v1.DeploymentSpec"; of an enum'ed string: its alias */
-    const struct schema_type *element;     /* LIST, MAP */
-    const struct schema_field *fields;     /* STRUCT, in output order */
+    struct str name;                   /* of a struct: "apps/v1.DeploymentSpec"; of an enum'ed string: its alias */
+    const struct schema_type *element; /* LIST, MAP */
+    const struct schema_field *fields; /* STRUCT, in output order */
     size_t fields_n;
-    const struct str *enum_values;         /* STRING */
+    const struct str *enum_values; /* STRING */
     size_t enum_n;
-    bool atomic;                           /* struct or map: one owner in server-side apply */
-    const char *description;               /* short, or "" */
+    bool atomic;             /* struct or map: one owner in server-side apply */
+    bool has_defaults;       /* a field in it, at any depth, has a default */
+    bool pb_items;           /* LIST: in protobuf a message whose field 1 repeats the items */
+    const char *description; /* short, or "" */
+};
+
+struct schema_condition {     /* of a default: a sibling has one of the values */
+    struct str field, values; /* "A|B" */
 };
 
 struct schema_field {
-    struct str name;                       /* JSON */
+    struct str name; /* JSON */
     const struct schema_type *type;
     const struct schema_type *owner;
     bool required, omit_empty, omit_zero, pointer; /* pointer: absent and zero differ */
-    uint16_t pb;                           /* protobuf field number; 0: none */
+    bool patch_merge, patch_replace_keys;          /* patchStrategy merge, retainKeys */
+    uint16_t pb;                                   /* protobuf field number; 0: none */
+    uint8_t pb_path[2]; /* numbers of the embedded messages it is in, outermost first; 0: none */
     enum schema_list_type list_type;
-    const struct str *list_keys;           /* SCHEMA_LIST_MAP */
+    const struct str *list_keys; /* SCHEMA_LIST_MAP */
     size_t list_keys_n;
-    struct str patch_key;                  /* strategic merge key; "" none */
-    bool patch_merge, patch_replace_keys;  /* patchStrategy merge, retainKeys */
-    struct str default_text;               /* JSON text or "" */
+    struct str patch_key;                      /* strategic merge key; "" none */
+    struct str default_text;                   /* JSON text or "" */
+    const struct schema_condition *default_if; /* NULL: always */
     const char *description;
 };
 
 enum schema_verb {
-    VERB_GET = 1, VERB_LIST = 2, VERB_WATCH = 4, VERB_CREATE = 8, VERB_UPDATE = 16, VERB_PATCH = 32, VERB_DELETE = 64,
-    VERB_DELETECOLLECTION = 128, VERB_CONNECT = 256
+    VERB_GET = 1,
+    VERB_LIST = 2,
+    VERB_WATCH = 4,
+    VERB_CREATE = 8,
+    VERB_UPDATE = 16,
+    VERB_PATCH = 32,
+    VERB_DELETE = 64,
+    VERB_DELETECOLLECTION = 128,
+    VERB_CONNECT = 256
 };
 
-struct schema_column { /* of a Table */
+struct schema_column {                   /* of a Table */
     struct str name, type, format, rule; /* rule: JSONPath, or the name of a cell function */
     int priority;
 };
 
 struct schema_subresource {
-    struct str name;                       /* "status", "scale", "log", ... */
+    struct str name; /* "status", "scale", "log", ... */
     unsigned verbs;
-    struct str kind, group, version;       /* of the body: Scale autoscaling/v1, Eviction policy/v1, ... */
-    const struct schema_type *type;        /* may be NULL (log, exec) */
+    struct str kind, group, version; /* of the body: Scale autoscaling/v1, Eviction policy/v1, ... */
+    const struct schema_type *type;  /* may be NULL (log, exec) */
 };
 
-struct schema_resource { /* one resource of one group version */
-    struct str group, version;             /* "" is the core group */
+struct schema_default {    /* holds in one resource only */
+    struct str path, text; /* dotted; JSON */
+    const struct schema_condition *condition;
+};
+
+struct schema_resource {       /* one resource of one group version */
+    struct str group, version; /* "" is the core group */
     struct str plural, singular, kind, list_kind;
     bool namespaced;
-    bool served;                           /* by default; opt-in ones are false until --runtime-config */
+    bool served; /* by default; opt-in ones are false until --runtime-config */
     bool deprecated;
-    struct str deprecation;                /* text of the Warning header or "" */
+    struct str deprecation; /* text of the Warning header or "" */
     unsigned verbs;
     const struct str *short_names, *categories;
     size_t short_names_n, categories_n;
     const struct schema_subresource *subresources;
     size_t subresources_n;
-    const struct str *field_selectors;     /* dotted paths beyond metadata.name and metadata.namespace */
+    const struct str *field_selectors; /* dotted paths beyond metadata.name and metadata.namespace */
     size_t field_selectors_n;
     const struct schema_column *columns;
     size_t columns_n;
-    struct str storage_hash;               /* storageVersionHash */
+    const struct schema_default *defaults;
+    size_t defaults_n;
+    struct str storage_hash; /* storageVersionHash */
     const struct schema_type *type;
     const struct schema_resource *storage; /* the version objects are stored as (itself for that one) */
     bool tracks_generation;                /* metadata.generation follows spec */
-    struct str key;                        /* "pods", "deployments.apps": same for all versions; the store's kind name */
-    size_t index;                          /* dense, unique: for tables by resource */
-    void *behaviour;                       /* pkg/api's hooks */
+    struct str key;  /* "pods", "deployments.apps": same for all versions; the store's kind name */
+    size_t index;    /* dense, unique: for tables by resource */
+    void *behaviour; /* pkg/api's hooks */
 };
 
 /* The built-in schema, compiled once; aborts when the embedded files are broken (a unit test compiles them). */
@@ -98,20 +132,35 @@ struct schema *schema_compile(struct str text, struct error *err);
 void schema_free(struct schema *s);
 size_t schema_resources_n(const struct schema *s);
 const struct schema_resource *schema_resource_at(const struct schema *s, size_t i); /* group order of discovery */
-const struct schema_resource *schema_find(const struct schema *s, struct str group, struct str version, struct str plural);
-const struct schema_resource *schema_find_kind(const struct schema *s, struct str group, struct str version, struct str kind);
+const struct schema_resource *schema_find(const struct schema *s, struct str group, struct str version,
+                                          struct str plural);
+const struct schema_resource *schema_find_kind(const struct schema *s, struct str group, struct str version,
+                                               struct str kind);
 /* The storage resource by its key "deployments.apps". */
 const struct schema_resource *schema_find_key(const struct schema *s, const char *key);
 const struct schema_subresource *schema_subresource(const struct schema_resource *r, struct str name);
 const struct schema_type *schema_type_find(const struct schema *s, struct str name);
 const struct schema_field *schema_field_find(const struct schema_type *t, struct str name);
-/* Group version preference: versions of a group, preferred first, into out (at most max); returns how many. */
+/* Group version preference: versions of a group, preferred first, into out (at most max); returns how many. Versions
+ * whose resources are all opt-in are among them. */
 size_t schema_versions(const struct schema *s, struct str group, struct str *out, size_t max);
+/* Packages of a group version's types: "io.k8s.api.apps.v1" and "k8s.io.api.apps.v1"; empty when unknown. */
+struct str schema_openapi_package(const struct schema *s, struct str group, struct str version);
+struct str schema_proto_package(const struct schema *s, struct str group, struct str version);
 
 /* --- one problem with one field: Kubernetes' field errors --- */
 enum field_error_type { /* status cause reasons: FieldValueRequired, FieldValueInvalid, ... */
-    FIELD_REQUIRED, FIELD_INVALID, FIELD_NOT_SUPPORTED, FIELD_DUPLICATE, FIELD_FORBIDDEN, FIELD_TOO_LONG,
-    FIELD_TOO_MANY, FIELD_NOT_FOUND, FIELD_TYPE_INVALID, FIELD_INTERNAL, FIELD_ERROR_MAX
+                        FIELD_REQUIRED,
+                        FIELD_INVALID,
+                        FIELD_NOT_SUPPORTED,
+                        FIELD_DUPLICATE,
+                        FIELD_FORBIDDEN,
+                        FIELD_TOO_LONG,
+                        FIELD_TOO_MANY,
+                        FIELD_NOT_FOUND,
+                        FIELD_TYPE_INVALID,
+                        FIELD_INTERNAL,
+                        FIELD_ERROR_MAX
 };
 struct field_error {
     enum field_error_type type;
@@ -162,7 +211,7 @@ struct json *schema_strategic_merge(struct arena *a, const struct schema_resourc
 const char *name_check_dns_label(struct str s);
 const char *name_check_dns_subdomain(struct str s);
 const char *name_check_dns1035(struct str s);
-const char *name_check_qualified(struct str s);   /* label and annotation keys */
+const char *name_check_qualified(struct str s); /* label and annotation keys */
 const char *name_check_label_value(struct str s);
 
 /* --- selectors --- */
@@ -186,7 +235,8 @@ bool field_selector_matches(const struct field_selector *s, const struct schema_
 /* columnDefinitions and cells of meta.k8s.io/v1 Table. now_s: for ages. */
 struct json *schema_table_columns(struct arena *a, const struct schema_resource *r);
 /* One row {"cells":[...]} (and conditions); the caller adds "object". */
-struct json *schema_table_row(struct arena *a, const struct schema_resource *r, const struct json *object, int64_t now_s);
+struct json *schema_table_row(struct arena *a, const struct schema_resource *r, const struct json *object,
+                              int64_t now_s);
 /* OpenAPI v3 document of one group version, JSON text; hash: 64 hex digits for the URL. Cached inside by the caller. */
 void schema_openapi_v3(const struct schema *s, struct str group, struct str version, struct buf *out);
 /* OpenAPI v2 of everything served, JSON; and as gnostic protobuf. */
