@@ -150,11 +150,10 @@ struct api_write {
     const struct json *old;  /* NULL on create */
     struct object *old_object;
     bool dry_run;
-    bool create_on_update;   /* out: a PUT that created */
-    bool deleting;           /* an update that ended a deletion */
-    struct str precondition_uid, precondition_rv;
-    struct object *out;      /* a reference; NULL for dry run and complete deletions */
-    struct json *out_tree;   /* dry run, complete deletions: the final form */
+    bool created;            /* out: also a PUT that created */
+    bool gone;               /* out: the object was deleted for good; out is its last form */
+    struct str precondition_rv;
+    struct object *out;      /* a reference; free-standing for a dry run */
     struct str warnings[API_WARNINGS_MAX];
     size_t warnings_n;
 };
@@ -254,6 +253,7 @@ struct api_request {
     const struct schema_resource *r; /* the version asked for */
     const struct schema_subresource *sub;
     struct json *input;              /* parsed body */
+    enum api_patch_type patch_type;  /* of a PATCH */
     struct json *object;             /* decoded and defaulted, storage version */
     struct api_status status;        /* code != 0: refused while being prepared; told after authorization */
     bool dry_run;
@@ -262,10 +262,10 @@ struct api_request {
     struct str strict[API_WARNINGS_MAX]; /* unknown and duplicate fields */
     size_t strict_n;
     /* the answer, while it waits for durability or for its io thread */
-    int code;
-    struct object **objects;
+    int code, retry_after_s;
+    struct str status_continue;      /* metadata.continue of a Status */
+    struct object **objects;         /* malloc'ed, references */
     size_t objects_n;
-    struct json *tree;
     struct str list_version, list_continue;
     int64_t list_remaining;
     void (*then)(struct api_request *q);
@@ -285,7 +285,9 @@ void reply_blob(struct api_request *q, int code, const char *content_type, struc
 void reply_json(struct api_request *q, int code, const struct json *v); /* in the accepted media */
 /* An object in the version and form asked for, once its revision is durable. Takes no reference. */
 void reply_object(struct api_request *q, int code, struct object *o);
-void reply_tree(struct api_request *q, int code, const struct json *v); /* a storage-version tree */
+/* q->objects as a list, with q->list_*; encoded on the io thread. Takes the references. */
+void reply_list(struct api_request *q);
+void reply_stream_begin(struct api_request *q, const char *content_type);
 /* When revision is durable: then(q) on the core thread; an error is answered. */
 void request_when_durable(struct api_request *q, int64_t revision, void (*then)(struct api_request *q));
 
@@ -301,6 +303,9 @@ void rest_delete_collection(struct api_request *q);
 bool request_dry_run(struct api_request *q); /* false: answered */
 /* Decodes q->input of version r by fieldValidation; false: q->status says why. */
 bool request_decode(struct api_request *q, const struct schema_resource *r);
+void request_decode_options(struct api_request *q, struct schema_decode *d);
+/* After decoding: what unknown and duplicate fields mean by fieldValidation; false: q->status says so. */
+bool request_strictness(struct api_request *q, const struct schema_resource *r);
 void request_finish_write(struct api_request *q, struct api_write *w, int rc, int code);
 
 struct selectors {
@@ -324,7 +329,7 @@ bool connect_run(struct api_request *q);
 void table_columns_put(struct buf *out, struct arena *a, const struct schema_resource *r);
 /* One object as q wants it, appended: in version r, as a partial object or a row. */
 int form_object(struct buf *out, struct arena *a, const struct schema_resource *r, enum api_form form,
-                struct str include, struct object *o, const struct json *tree, struct error *err);
+                struct str include, struct object *o, struct error *err);
 struct json *partial_object(struct arena *a, const struct json *v);
 struct json *convert_out(struct arena *a, const struct schema_resource *r, const struct json *storage_tree,
                          struct error *err);
