@@ -56,10 +56,11 @@ int node_name_of_host(char out[254], struct error *err) {
     for (char *p = out; *p; p++) {
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p + 32);
-        bool ok = (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') ||
-                  ((*p == '-' || *p == '.') && p != out && p[1] != 0);
+        bool ok =
+            (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || ((*p == '-' || *p == '.') && p != out && p[1] != 0);
         if (!ok)
-            return error_set(err, -EINVAL, "the host name \"%s\" is no valid node name: give one with --node-name", out);
+            return error_set(err, -EINVAL, "the host name \"%s\" is no valid node name: give one with --node-name",
+                             out);
     }
     return out[0] ? 0 : error_set(err, -EINVAL, "this host has no name: give one with --node-name");
 }

@@ -186,10 +186,8 @@ int certs_ensure(const struct config *cfg, const char *const *dns_names, const c
         rc = ensure_key(&d, "service.key", &out->service_key, err);
     struct leaf leaves[] = {
         {.name = "serving-kube-apiserver",
-         .request = {.common_name = "kube-apiserver",
-                     .dns_names = dns_names,
-                     .ip_addresses = addresses,
-                     .server_auth = true},
+         .request =
+             {.common_name = "kube-apiserver", .dns_names = dns_names, .ip_addresses = addresses, .server_auth = true},
          .ca = out->server_ca,
          .ca_key = out->server_ca_key,
          .cert = &out->serving,
@@ -213,8 +211,8 @@ int certs_ensure(const struct config *cfg, const char *const *dns_names, const c
 }
 
 void certs_fini(struct certs *c) {
-    char *const all[] = {c->server_ca, c->server_ca_key, c->client_ca, c->client_ca_key, c->serving,
-                         c->serving_key, c->admin,        c->admin_key, c->service_key,   c->token};
+    char *const all[] = {c->server_ca,   c->server_ca_key, c->client_ca, c->client_ca_key, c->serving,
+                         c->serving_key, c->admin,         c->admin_key, c->service_key,   c->token};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         free(all[i]);
     *c = (struct certs){0};

@@ -208,19 +208,18 @@ static int start_http(struct server *s, struct error *err) {
     }
     struct http_server_options ho = {
         .loops = s->io, .loops_n = s->io_n, .tls = s->tls, .handler = api_http_handler, .arg = s->api};
-    cleanup_free char *address =
-        xasprintf(strchr(s->cfg.bind_address, ':') ? "[%s]:%lld" : "%s:%lld", s->cfg.bind_address,
-                  (long long)s->cfg.https_listen_port);
+    cleanup_free char *address = xasprintf(strchr(s->cfg.bind_address, ':') ? "[%s]:%lld" : "%s:%lld",
+                                           s->cfg.bind_address, (long long)s->cfg.https_listen_port);
     int rc = http_server_start(&ho, address, &s->http, err);
     if (rc == -EADDRINUSE)
         return error_wrap(err, "another program listens there; choose another port with --https-listen-port");
     return rc;
 }
 
-static const struct api_user node_user = {
-    .name = STR_INIT("system:node"),
-    .groups = (const struct str[]){STR_INIT("system:masters"), STR_INIT("system:authenticated")},
-    .groups_n = 2};
+static const struct api_user node_user = {.name = STR_INIT("system:node"),
+                                          .groups = (const struct str[]){STR_INIT("system:masters"),
+                                                                         STR_INIT("system:authenticated")},
+                                          .groups_n = 2};
 
 static void on_pod_cidr(void *arg, const char *cidr) {
     struct server *s = arg;
@@ -381,10 +380,10 @@ static int start_all(struct server *s, struct error *err) {
     if (rc < 0)
         return rc;
     log_info("server", "API listens on %s:%lld after %lld ms; kubeconfig is %s", s->cfg.bind_address,
-             (long long)s->cfg.https_listen_port, (long long)(time_mono_ms() - s->started_ms),
-             s->cfg.write_kubeconfig);
-    struct controllers_options co = {
-        .api = s->api, .cluster_cidr = s->cfg.cluster_cidr, .cluster_ca_pem = s->certs.server_ca};
+             (long long)s->cfg.https_listen_port, (long long)(time_mono_ms() - s->started_ms), s->cfg.write_kubeconfig);
+    struct controllers_options co = {.api = s->api,
+                                     .cluster_cidr = s->cfg.cluster_cidr,
+                                     .cluster_ca_pem = s->certs.server_ca};
     s->controllers = controllers_start(&co);
     s->scheduler = scheduler_start(s->api, NULL);
     if (s->cfg.disable_agent)

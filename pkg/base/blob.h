@@ -12,9 +12,9 @@ struct blob {
     void (*release)(struct blob *b); /* called when the last reference goes */
 };
 
-struct blob *blob_new(struct str bytes);           /* copies */
-struct blob *blob_take(char *malloced, size_t n);  /* owns malloced, released with free() */
-struct blob *blob_static(struct str bytes);        /* bytes live for ever */
+struct blob *blob_new(struct str bytes);          /* copies */
+struct blob *blob_take(char *malloced, size_t n); /* owns malloced, released with free() */
+struct blob *blob_static(struct str bytes);       /* bytes live for ever */
 static inline struct blob *blob_ref(struct blob *b) {
     ref_get(&b->ref);
     return b;

@@ -18,7 +18,8 @@ struct buf {
 };
 
 #define BUF_LIMIT_DEFAULT MiB(64)
-#define BUF_INIT {NULL, 0, 0, BUF_LIMIT_DEFAULT, false}
+#define BUF_INIT \
+    { NULL, 0, 0, BUF_LIMIT_DEFAULT, false }
 #define cleanup_buf __attribute__((cleanup(buf_fini)))
 
 void buf_init(struct buf *b, size_t limit_bytes); /* 0: BUF_LIMIT_DEFAULT */

@@ -9,7 +9,8 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_INIT(head) {&(head), &(head)}
+#define LIST_INIT(head) \
+    { &(head), &(head) }
 
 static inline void list_init(struct list *l) {
     l->next = l->prev = l;
@@ -45,5 +46,5 @@ static inline struct list *list_pop_front(struct list *head) {
 }
 #define LIST_ITEM(link, type, member) CONTAINER_OF(link, type, member)
 /* it: a struct list *; the current item may be removed inside the loop. */
-#define LIST_FOREACH(it, head)                                                                                         \
+#define LIST_FOREACH(it, head) \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)

@@ -18,16 +18,16 @@ void log_write(enum log_level level, const char *subsystem, const char *fmt, ...
 #define log_error(sub, ...) log_write(LOG_ERROR, sub, __VA_ARGS__)
 #define log_warn(sub, ...) log_write(LOG_WARN, sub, __VA_ARGS__)
 #define log_info(sub, ...) log_write(LOG_INFO, sub, __VA_ARGS__)
-#define log_debug(sub, ...)                                                                                            \
-    do {                                                                                                               \
-        if (log_enabled(LOG_DEBUG))                                                                                    \
-            log_write(LOG_DEBUG, sub, __VA_ARGS__);                                                                    \
+#define log_debug(sub, ...)                         \
+    do {                                            \
+        if (log_enabled(LOG_DEBUG))                 \
+            log_write(LOG_DEBUG, sub, __VA_ARGS__); \
     } while (0)
 
 /* Says why and aborts: for broken invariants only, never for input. */
 _Noreturn void fatal(const char *fmt, ...) PRINTF_LIKE(1, 2);
-#define REQUIRE(cond)                                                                                                  \
-    do {                                                                                                               \
-        if (!(cond))                                                                                                   \
-            fatal("%s:%d: requirement failed: %s", __FILE__, __LINE__, #cond);                                         \
+#define REQUIRE(cond)                                                          \
+    do {                                                                       \
+        if (!(cond))                                                           \
+            fatal("%s:%d: requirement failed: %s", __FILE__, __LINE__, #cond); \
     } while (0)

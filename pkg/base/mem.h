@@ -17,7 +17,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif
-#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define UNUSED __attribute__((unused))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define KiB(n) ((size_t)(n) << 10)
@@ -41,17 +41,17 @@ void cleanup_close_fn(const int *fd);
 #define cleanup_arena __attribute__((cleanup(cleanup_arena_fn)))
 
 /* The value of a pointer or fd variable, which is left NULL or -1: hands ownership out of a cleanup scope. */
-#define TAKE_PTR(p)                                                                                                    \
-    ({                                                                                                                 \
-        __typeof__(p) taken_ = (p);                                                                                    \
-        (p) = NULL;                                                                                                    \
-        taken_;                                                                                                        \
+#define TAKE_PTR(p)                 \
+    ({                              \
+        __typeof__(p) taken_ = (p); \
+        (p) = NULL;                 \
+        taken_;                     \
     })
-#define TAKE_FD(fd)                                                                                                    \
-    ({                                                                                                                 \
-        int taken_ = (fd);                                                                                             \
-        (fd) = -1;                                                                                                     \
-        taken_;                                                                                                        \
+#define TAKE_FD(fd)        \
+    ({                     \
+        int taken_ = (fd); \
+        (fd) = -1;         \
+        taken_;            \
     })
 
 struct arena;

@@ -18,7 +18,8 @@ struct str {
 
 #define STR(lit) ((struct str){"" lit, sizeof(lit) - 1})
 #define STR_NULL ((struct str){NULL, 0})
-#define STR_INIT(lit) {"" lit, sizeof(lit) - 1} /* static initialiser */
+#define STR_INIT(lit) \
+    { "" lit, sizeof(lit) - 1 } /* static initialiser */
 /* For printf: "%.*s", STR_ARG(s) */
 #define STR_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 

@@ -115,8 +115,8 @@ bool time_parse(struct str s, struct timespec *out) {
 static const struct {
     const char *unit;
     double ns;
-} duration_units[] = {{"ns", 1},   {"us", 1e3},  {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3}, {"ms", 1e6},
-                      {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+} duration_units[] = {{"ns", 1},   {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"\xce\xbcs", 1e3},
+                      {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},        {"h", 3600e9}};
 
 bool time_parse_duration(struct str s, int64_t *ns) {
     bool negative = false;

@@ -5,9 +5,8 @@
 #include "controllers/internal.h"
 
 static struct controller *(*const makers[])(struct controllers *) = {
-    namespace_controller_new,  serviceaccount_controller_new, node_controller_new,
-    deployment_controller_new, replicaset_controller_new,     replication_controller_new,
-    endpoints_controller_new,  gc_controller_new,
+    namespace_controller_new,  serviceaccount_controller_new, node_controller_new,      deployment_controller_new,
+    replicaset_controller_new, replication_controller_new,    endpoints_controller_new, gc_controller_new,
 };
 
 struct controllers *controllers_start(const struct controllers_options *o) {

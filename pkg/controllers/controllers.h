@@ -11,9 +11,9 @@ struct controllers;
 
 struct controllers_options {
     struct api *api;
-    const char *cluster_cidr;       /* pod CIDRs of nodes come from it, a /24 each */
-    const char *cluster_ca_pem;     /* kube-root-ca.crt */
-    int64_t node_monitor_grace_ms;  /* a node whose lease is older is unreachable; 0: 40 s */
+    const char *cluster_cidr;      /* pod CIDRs of nodes come from it, a /24 each */
+    const char *cluster_ca_pem;    /* kube-root-ca.crt */
+    int64_t node_monitor_grace_ms; /* a node whose lease is older is unreachable; 0: 40 s */
 };
 struct controllers *controllers_start(const struct controllers_options *o);
 void controllers_stop(struct controllers *c);
@@ -22,7 +22,7 @@ void controllers_stop(struct controllers *c);
 
 /* One kind of work: keys are "ns/name" or "name". */
 struct controller {
-    const char *name;               /* "deployment" */
+    const char *name; /* "deployment" */
     /* 0: done (or nothing to do); > 0: again after so many ms; negative: failed, again with back-off. */
     int64_t (*reconcile)(struct controller *c, struct str ns, struct str name);
     struct api *api;

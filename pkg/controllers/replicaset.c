@@ -44,7 +44,8 @@ static bool controlled_by(const struct json *pod, struct str uid) {
 static void adopt(struct claim *cl, struct object *pod) {
     struct replicas *r = cl->c->state;
     const struct json *o = object_json(pod);
-    if (meta_deleting(cl->set) || meta_deleting(o) || !label_selector_matches(cl->selector, json_at(o, "metadata.labels")))
+    if (meta_deleting(cl->set) || meta_deleting(o) ||
+        !label_selector_matches(cl->selector, json_at(o, "metadata.labels")))
         return;
     struct arena *a = cl->call->arena;
     struct json *copy = json_copy(a, o);
@@ -139,7 +140,8 @@ static void removal_rank(const struct json *pod, int64_t rank[6]) {
     const struct json *statuses = json_at(pod, "status.containerStatuses");
     for (size_t i = 0; i < json_len(statuses); i++)
         restarts += json_int_at(json_item(statuses, i), "restartCount", 0);
-    str_to_i64(json_as_str(json_get_c(json_at(pod, "metadata.annotations"), "controller.kubernetes.io/pod-deletion-cost")),
+    str_to_i64(json_as_str(
+                   json_get_c(json_at(pod, "metadata.annotations"), "controller.kubernetes.io/pod-deletion-cost")),
                &cost);
     time_parse(json_str_at(pod, "metadata.creationTimestamp"), &created);
     rank[0] = json_str_at(pod, "spec.nodeName").n > 0;
@@ -254,7 +256,10 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
         return 0;
     struct arena *a = arena_new(KiB(16), 0);
     struct api_call call = call_begin(c, a);
-    struct claim cl = {.c = c, .call = &call, .set = object_json(owner), .selector = selector_of(r, a, object_json(owner))};
+    struct claim cl = {.c = c,
+                       .call = &call,
+                       .set = object_json(owner),
+                       .selector = selector_of(r, a, object_json(owner))};
     int64_t again = cl.selector ? reconcile_set(&cl, owner) : 0;
     object_list_fini(&cl.found);
     object_list_fini(&cl.mine);

@@ -28,7 +28,7 @@ void nl_put_be16(struct nl_msg *m, uint16_t type, uint16_t v); /* v in host orde
 void nl_put_be32(struct nl_msg *m, uint16_t type, uint32_t v);
 void nl_put_be64(struct nl_msg *m, uint16_t type, uint64_t v);
 void nl_put_str(struct nl_msg *m, uint16_t type, const char *s); /* with its NUL */
-void nl_nest_begin(struct nl_msg *m, uint16_t type); /* NLA_F_NESTED is set */
+void nl_nest_begin(struct nl_msg *m, uint16_t type);             /* NLA_F_NESTED is set */
 void nl_nest_end(struct nl_msg *m);
 
 struct nl_socket {

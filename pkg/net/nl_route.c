@@ -125,8 +125,9 @@ static size_t addr_len(int family) {
 }
 
 int nl_addr_add(struct nl_socket *s, int index, int family, const void *addr, int prefix, struct error *err) {
-    struct ifaddrmsg info = {
-        .ifa_family = (uint8_t)family, .ifa_prefixlen = (uint8_t)prefix, .ifa_index = (uint32_t)index};
+    struct ifaddrmsg info = {.ifa_family = (uint8_t)family,
+                             .ifa_prefixlen = (uint8_t)prefix,
+                             .ifa_index = (uint32_t)index};
     struct nl_msg m;
     nl_msg_init(&m, MESSAGE_BYTES);
     nl_msg_begin(&m, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &info, sizeof(info));
