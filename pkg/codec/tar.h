@@ -76,5 +76,5 @@ int tar_push(struct tar *t, struct str bytes, struct error *err);
 /* Says that no more bytes follow: -EINVAL when the archive ends inside an entry. An archive that just ends between two
  * entries, without its two zero blocks, is accepted, as Go does. */
 int tar_end(struct tar *t, struct error *err);
-void tar_free(struct tar *t); /* NULL is fine */
+void tar_free(struct tar *t);              /* NULL is fine */
 uint64_t tar_entries(const struct tar *t); /* entries begun so far */
