@@ -14,29 +14,41 @@
 
 /* One version of one object: immutable, refcounted, any thread. */
 struct object {
-    struct blob blob;      /* its canonical JSON (storage version), resourceVersion included; counts the references */
+    struct blob blob; /* its canonical JSON (storage version), resourceVersion included; counts the references */
     int64_t revision;
     struct store_kind *kind;
-    struct str ns, name;   /* ns "" for cluster-scoped kinds */
+    struct str ns, name; /* ns "" for cluster-scoped kinds */
     struct str uid;
     struct json *_Atomic tree; /* made on first use by object_json() */
     struct arena *arena;       /* of the tree */
+    /* The store's own, the core thread's, except used. */
+    int64_t id;           /* the revision that created it: the same for all versions of one object */
+    uint32_t held;        /* references the store itself holds */
+    uint32_t batch, slot; /* where a version of it waits for the log */
+    bool persisted;       /* some version of it is in the log or on the way there */
+    atomic_bool used;     /* its tree was asked for since the last sweep */
 };
+/* A free-standing object; json, tree and arena as store_put(). kind may be NULL. The store makes its own with this. */
+struct object *object_new(struct store_kind *kind, struct str ns, struct str name, int64_t revision, char *json,
+                          size_t n, struct json *tree, struct arena *arena);
 static inline struct object *object_ref(struct object *o) {
     blob_ref(&o->blob);
     return o;
 }
 void object_unref(struct object *o); /* NULL is fine */
-/* The parsed form, shared and immutable; any thread. */
+/*
+ * The parsed form, shared and immutable; any thread. It lives as long as the caller's reference; of a borrowed object (peek,
+ * each, events), until the callback returns to the loop: between callbacks the store drops the trees of cold objects that
+ * nobody else holds.
+ */
 const struct json *object_json(struct object *o);
-/* Drops the parsed form of objects nobody else holds; called by the store for cold objects to keep memory small. */
 
 struct store;
 
 struct store_kind { /* a resource, all its versions: "pods", "deployments.apps" */
     struct str name;
     size_t index;
-    void *user;      /* the API's */
+    void *user; /* the API's */
 };
 
 /* The durable log, an interface. Blocking; called on the log thread, except load. */
@@ -44,12 +56,16 @@ struct store_log_entry {
     struct str kind, ns, name;
     struct object *object; /* NULL: deleted */
     int64_t revision;
+    int64_t id; /* object.id: unique to one life of (kind, ns, name), so a log may use it as its key */
 };
 struct store_log_ops {
-    /* Reads everything: each(arg, kind, ns, name, json, revision). Sets *reserved to the end of the reserved block. */
-    int (*load)(void *log, void (*each)(void *arg, struct str kind, struct str ns, struct str name, struct str json,
-                                        int64_t revision), void *arg, int64_t *reserved, struct error *err);
-    /* One durable transaction. reserve: 0, or the new end of the reserved block. */
+    /* Reads everything: each(arg, kind, ns, name, json, revision, id). Sets *reserved to the end of the reserved block. */
+    int (*load)(void *log,
+                void (*each)(void *arg, struct str kind, struct str ns, struct str name, struct str json,
+                             int64_t revision, int64_t id),
+                void *arg, int64_t *reserved, struct error *err);
+    /* One durable transaction, or nothing at all. reserve: 0, or the new end of the reserved block. -ENOSPC, -EIO, -EROFS
+     * and others: the store tries the same again later. -EUCLEAN: the log is damaged, never again. */
     int (*commit)(void *log, const struct store_log_entry *e, size_t n, int64_t reserve, struct error *err);
     void (*close)(void *log);
 };
@@ -61,17 +77,23 @@ struct store_options {
     struct loop *loop;               /* the core loop */
     const struct store_log_ops *ops; /* NULL: memory only (tests) */
     void *log;
-    size_t history_events;           /* watch history kept: 0: 4096 events and at least 5 minutes' worth within bytes */
-    size_t history_bytes;            /* 0: 8 MiB */
-    void (*on_fatal)(void *arg, const struct error *err); /* the log failed for good (disk full, I/O error) */
+    size_t history_events; /* watch history kept: 0: 4096 events and at least 5 minutes' worth within bytes */
+    size_t history_bytes;  /* 0: 8 MiB */
+    void (*on_fatal)(void *arg, const struct error *err); /* the log is damaged: no write will succeed; logged too */
     void *arg;
 };
 int store_open(const struct store_options *o, struct store **out, struct error *err);
-void store_close(struct store *s); /* waits until everything is durable */
+/* Waits until everything is durable, or logs why that cannot be. Callbacks that still wait for durability are dropped
+ * uncalled, watches end: whoever owns them goes first. */
+void store_close(struct store *s);
+/* 0, or why writes cannot become durable now: -ENOSPC, -EIO, -EROFS, ... with a message for clients ("etcdserver: no space:
+ * ..."). Asked before a durable write, which is refused with 500 then; reads go on. The store tries again by itself and
+ * recovers without a restart; writes that were applied but not acknowledged become durable then. */
+int store_writable(const struct store *s, struct error *err);
 
 struct store_kind *store_kind(struct store *s, struct str name); /* registered on first use */
-int64_t store_revision(const struct store *s); /* of the newest applied write */
-int64_t store_revision_next(struct store *s);  /* what the next write must carry */
+int64_t store_revision(const struct store *s);                   /* of the newest applied write */
+int64_t store_revision_next(struct store *s);                    /* what the next write must carry */
 int64_t store_durable_revision(const struct store *s);
 int64_t store_oldest_revision(const struct store *s); /* watches from before it get -ESTALE (410) */
 
@@ -115,8 +137,8 @@ void store_hook_add(struct store *s, struct store_kind *k, void (*fn)(void *arg,
 /* Watches: durable events after revision `from` in order, on the core loop. */
 struct store_watch;
 /* k NULL: all kinds. from: 0 means from now. -ESTALE when from is older than the history, -ERANGE when in the future. */
-int store_watch(struct store *s, struct store_kind *k, int64_t from,
-                void (*fn)(void *arg, const struct event *e), void *arg, struct store_watch **out);
+int store_watch(struct store *s, struct store_kind *k, int64_t from, void (*fn)(void *arg, const struct event *e),
+                void *arg, struct store_watch **out);
 void store_watch_stop(struct store_watch *w);
 
 struct store_stats {
