@@ -1,5 +1,7 @@
 #include "codec/base64.h"
 
+#include <stdlib.h>
+
 static const char standard[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char url[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -43,8 +45,9 @@ static void invert(const char alphabet[65], unsigned char table[256]) {
         table[(unsigned char)alphabet[i]] = i;
 }
 
-/* Decodes digits without padding; -EINVAL on other bytes, an impossible length or bits set in the unused tail. */
-static int decode(struct buf *out, struct str text, const char alphabet[65]) {
+/* Decodes digits without padding; -EINVAL on other bytes, an impossible length or (strict) bits set in the unused
+ * tail. */
+static int decode(struct buf *out, struct str text, const char alphabet[65], bool strict) {
     unsigned char table[256];
     const unsigned char *in = (const unsigned char *)text.p;
     size_t tail = text.n % 4, n = text.n / 4 * 3 + (tail ? tail - 1 : 0);
@@ -65,7 +68,7 @@ static int decode(struct buf *out, struct str text, const char alphabet[65]) {
     if (tail) {
         unsigned a = table[in[0]], b = table[in[1]], c = tail == 3 ? table[in[2]] : 0;
         bad |= a | b | c;
-        bad |= tail == 2 ? (b & 15) << 6 : (c & 3) << 6;
+        bad |= !strict ? 0 : tail == 2 ? (b & 15) << 6 : (c & 3) << 6;
         *p++ = (char)(a << 2 | b >> 4);
         if (tail == 3)
             *p++ = (char)(b << 4 | c >> 2);
@@ -85,15 +88,30 @@ static struct str unpad(struct str text) {
     return text;
 }
 
+static bool is_break(char c) {
+    return c == '\n' || c == '\r';
+}
+
 int base64_decode(struct buf *out, struct str text) {
+    cleanup_free char *joined = NULL;
+    if (text.n && (memchr(text.p, '\n', text.n) || memchr(text.p, '\r', text.n))) {
+        size_t n = 0;
+        joined = malloc(text.n);
+        if (!joined)
+            return -E2BIG;
+        for (size_t i = 0; i < text.n; i++)
+            if (!is_break(text.p[i]))
+                joined[n++] = text.p[i];
+        text = str_n(joined, n);
+    }
     if (text.n % 4)
         return -EINVAL;
-    return decode(out, unpad(text), standard);
+    return decode(out, unpad(text), standard, false);
 }
 
 int base64url_decode(struct buf *out, struct str text) {
     struct str digits = unpad(text);
     if (digits.n != text.n && text.n % 4)
         return -EINVAL;
-    return decode(out, digits, url);
+    return decode(out, digits, url, true);
 }
