@@ -11,8 +11,8 @@ struct gc {
     struct controllers *all;
 };
 
-static const struct schema_resource *resource_of(struct store_kind *k) {
-    return k->user ? k->user : NULL;
+static const struct schema_resource *resource_of(struct gc *g, const struct store_kind *k) {
+    return schema_find_key(g->all->schema, k->name.p); /* names of kinds are NUL-terminated */
 }
 
 static void queue_object(struct controller *c, const struct object *o) {
@@ -131,7 +131,7 @@ static int orphan(struct target *t) {
     struct object_list deps cleanup_objects = {0};
     find_dependants(t->g, t->o->uid, &deps);
     for (size_t i = 0; i < deps.n; i++) {
-        const struct schema_resource *r = resource_of(deps.items[i]->kind);
+        const struct schema_resource *r = resource_of(t->g, deps.items[i]->kind);
         struct json *copy = json_copy(t->call->arena, object_json(deps.items[i]));
         struct json *refs = json_at(copy, "metadata.ownerReferences");
         for (size_t k = json_len(refs); k > 0; k--)
@@ -155,7 +155,7 @@ static int64_t reconcile(struct controller *c, struct str where, struct str name
         return 0;
     struct arena *a = arena_new(KiB(8), 0);
     struct api_call call = call_begin(c, a);
-    struct target t = {.c = c, .g = g, .call = &call, .r = resource_of(kind), .o = o};
+    struct target t = {.c = c, .g = g, .call = &call, .r = resource_of(g, kind), .o = o};
     const struct json *j = object_json(o);
     int rc = 0;
     if (t.r && meta_deleting(j) && has_finalizer(j, ORPHAN))
@@ -216,7 +216,6 @@ struct controller *gc_controller_new(struct controllers *all) {
         if (r->storage != r || !(r->verbs & VERB_DELETE))
             continue;
         struct kind_ref k = {r, store_kind(all->store, r->key)};
-        k.kind->user = (void *)(uintptr_t)r;
         index_by_owner(all, &k);
         store_each(all->store, k.kind, STR_NULL, STR_NULL, STR_NULL, queue_stored, c);
     }
