@@ -173,7 +173,7 @@ static struct api_call begin(struct scheduler *s, struct arena *a) {
     return (struct api_call){.api = s->api, .manager = "kube-scheduler", .arena = a};
 }
 
-static int bind(struct scheduler *s, struct object *pod, const struct pod_info *p, struct node_info *node) {
+static int bind_pod(struct scheduler *s, struct object *pod, const struct pod_info *p, struct node_info *node) {
     struct api_call call = begin(s, p->arena);
     struct json *b = json_object(p->arena);
     json_set_cstr(p->arena, b, "apiVersion", "v1");
@@ -261,7 +261,7 @@ static bool schedule(struct scheduler *s, struct object *pod) {
         scored_requests(o, &p.scored_cpu_milli, &p.scored_memory_bytes);
         struct node_info *node = choose(s, &p, &reasons);
         if (node)
-            done = bind(s, pod, &p, node) == 0;
+            done = bind_pod(s, pod, &p, node) == 0;
         else
             report(s, pod, a, "Unschedulable", explain(s, a, &reasons));
     }
