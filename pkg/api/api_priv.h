@@ -14,6 +14,8 @@
 
 #define API_OBJECT_BYTES_MAX ((size_t)1536 * 1024) /* of a stored object: etcd's default request limit */
 #define API_BODY_BYTES_MAX   MiB(3)
+#define API_BODY_NODES_MAX   200000   /* values in a body: bounds what decoding, patching and defaults make of it */
+#define API_ARENA_BYTES      MiB(256) /* of one request */
 #define API_PARAMS_MAX       64
 #define API_WARNINGS_MAX     32
 #define API_WATCH_BACKLOG    MiB(4) /* a watcher with more unsent bytes is cut */
@@ -129,7 +131,6 @@ struct api_behaviour {
     int (*remove)(struct api_write *w);  /* before a deletion starts */
     int64_t (*grace)(const struct json *obj, int64_t asked); /* seconds; 0: at once */
     bool (*held)(const struct json *obj); /* kept although no finalizer is in metadata (namespaces) */
-    void (*decoded)(struct arena *a, struct json *obj); /* write-only fields (Secret stringData), before validation */
 };
 
 struct api_resource { /* one resource of the schema at run time; found by schema_resource.index */
@@ -307,6 +308,9 @@ void request_decode_options(struct api_request *q, struct schema_decode *d);
 /* After decoding: what unknown and duplicate fields mean by fieldValidation; false: q->status says so. */
 bool request_strictness(struct api_request *q, const struct schema_resource *r);
 void request_finish_write(struct api_request *q, struct api_write *w, int rc, int code);
+
+bool request_version_reached(struct api_request *q, struct str rv); /* false: answered */
+bool list_options_check(struct api_request *q, bool watch);         /* false: answered */
 
 struct selectors {
     struct label_selector *labels;

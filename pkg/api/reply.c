@@ -14,12 +14,16 @@ static void http_ops_reply(struct api_request *q, int code, const struct http_he
 }
 
 static void client_gone_core(void *arg) {
-    watch_client_gone(arg);
+    struct api_request *q = arg;
+    struct http_exchange *x = q->x;
+    watch_client_gone(q);
+    http_finish(x);
 }
 
-/* On the io thread: the watcher is the core thread's. */
+/* On the io thread: the watcher is the core thread's, which may be ending it at this moment; the reference keeps q. */
 static void client_gone(void *arg) {
     struct api_request *q = arg;
+    http_exchange_ref(q->x);
     loop_post(q->api->loop, client_gone_core, q);
 }
 
@@ -48,6 +52,10 @@ static void http_ops_on_io(struct api_request *q, loop_fn fn) {
 static const struct api_reply_ops http_ops = {http_ops_reply, http_ops_begin,   http_ops_chunk,
                                               http_ops_backlog, http_ops_end, http_ops_on_io};
 
+static void free_arena(void *arg) {
+    arena_free(arg);
+}
+
 static void run_on_core(void *arg) {
     request_run(arg);
 }
@@ -58,7 +66,8 @@ void api_http_handler(void *api, struct http_exchange *x) {
     q->api = api;
     q->x = x;
     q->ops = &http_ops;
-    q->arena = h->arena;
+    q->arena = arena_new(0, API_ARENA_BYTES);
+    arena_defer(h->arena, free_arena, q->arena);
     q->method = h->method;
     q->path = h->path;
     q->query = h->query;

@@ -142,7 +142,7 @@ static bool body_format(struct api_request *q, bool *yaml) {
 }
 
 static bool parse_body(struct api_request *q) {
-    struct json_limits limits = {.duplicate = on_duplicate, .arg = q};
+    struct json_limits limits = {.nodes = API_BODY_NODES_MAX, .duplicate = on_duplicate, .arg = q};
     struct error err = {0};
     bool yaml;
     if (!body_format(q, &yaml))
