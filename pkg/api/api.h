@@ -68,7 +68,9 @@ struct api_call {
     struct api_status status;         /* set when a call fails (negative return) */
 };
 /* -EEXIST, -ENOENT, -ESTALE (resourceVersion conflict), -EINVAL (validation), -EPERM/-EACCES (forbidden) and others;
- * api_call.status has the details. resource: a storage resource; ns "" for cluster scope. subresource "" or "status". */
+ * api_call.status has the details. resource: a storage resource; ns "" for cluster scope.
+ * subresource "", "status", "finalize" (namespaces) or "binding" (pods; obj is a Binding). An update that changes nothing writes
+ * nothing and succeeds. */
 int api_create(struct api_call *c, const struct schema_resource *r, struct str ns, const struct json *obj,
                struct object **out);
 int api_update(struct api_call *c, const struct schema_resource *r, struct str ns, struct str name,
