@@ -283,8 +283,8 @@ void commit_fini(struct store *s) {
     if (c->has_thread) {
         stop_thread(c);
         take_result(s);
-        struct error err = {0};
-        int rc = c->dead ? c->failure.code : 0;
+        struct error err = c->failure;
+        int rc = c->dead ? err.code : 0;
         if (!rc && c->flight)
             rc = commit_now(c, c->flight, c->flight->reserve, &err);
         if (!rc)

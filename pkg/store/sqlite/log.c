@@ -33,8 +33,11 @@ struct sqlite_log {
     sqlite3_stmt *put, *del, *reserve, *begin, *commit, *rollback, *pages, *free_pages;
     int lock_fd;
     unsigned commits;
+    bool wrote, damaged;
     char path[4096];
 };
+
+#define ADVICE "; it was left as it is: restore a snapshot, or move the file away to begin anew"
 
 /* --- errors ------------------------------------------------------------------------------------------------------- */
 
@@ -66,11 +69,10 @@ static int code_of(sqlite3 *db, int rc) {
 static int sql_error(struct sqlite_log *l, int rc, struct error *err) {
     int code = code_of(l->db, rc), e = sqlite3_system_errno(l->db);
     const char *msg = sqlite3_errmsg(l->db);
-    if (code == -EUCLEAN)
-        return error_set(
-            err, code,
-            "%s is damaged: %s; it was left as it is: restore a snapshot, or move the file away to begin anew", l->path,
-            msg);
+    if (code == -EUCLEAN) {
+        l->damaged = true;
+        return error_set(err, code, "%s is damaged: %s" ADVICE, l->path, msg);
+    }
     if (e && (rc & 0xff) == SQLITE_IOERR)
         return error_set(err, code, "%s: %s: %s", l->path, msg, strerror(e));
     return error_set(err, code, "%s: %s", l->path, msg);
@@ -172,8 +174,10 @@ static int log_commit(void *log, const struct store_log_entry *e, size_t n, int6
         rc = write_all(l, e, n, reserve);
     if (!rc)
         rc = step(l->commit, NULL);
-    if (!rc)
+    if (!rc) {
+        l->wrote = true;
         return 0;
+    }
     rc = sql_error(l, rc, err);
     if (!sqlite3_get_autocommit(l->db))
         step(l->rollback, NULL);
@@ -188,11 +192,8 @@ static struct str column_str(sqlite3_stmt *st, int i) {
 }
 
 static int damaged_row(struct sqlite_log *l, struct str kind, struct str ns, struct str name, struct error *err) {
-    return error_set(
-        err, -EUCLEAN,
-        "%s is damaged: the checksum of %.*s %.*s%s%.*s is wrong; it was left as it is: restore a snapshot, or "
-        "move the file away to begin anew",
-        l->path, STR_ARG(kind), STR_ARG(ns), ns.n ? "/" : "", STR_ARG(name));
+    return error_set(err, -EUCLEAN, "%s is damaged: the checksum of %.*s %.*s%s%.*s is wrong" ADVICE, l->path,
+                     STR_ARG(kind), STR_ARG(ns), ns.n ? "/" : "", STR_ARG(name));
 }
 
 static int log_load(void *log,
@@ -248,10 +249,12 @@ static void abandon(struct sqlite_log *l) {
     free(l);
 }
 
-/* Folds the write-ahead log into the file and removes it: the mark of a clean stop. */
+/* Folds the write-ahead log into the file and removes it: the mark of a clean stop. What could not be loaded, or is damaged,
+ * stays exactly as it was found. */
 static void log_close(void *log) {
     struct sqlite_log *l = log;
-    sqlite3_db_config(l->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    if (l->wrote && !l->damaged)
+        sqlite3_db_config(l->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     abandon(l);
 }
 
@@ -402,10 +405,7 @@ static int quick_check(struct sqlite_log *l, struct error *err) {
     else if (str_eq_c(said, "ok"))
         rc = 0;
     else
-        rc = error_set(
-            err, -EUCLEAN,
-            "%s is damaged: %.*s; it was left as it is: restore a snapshot, or move the file away to begin anew",
-            l->path, STR_ARG(said));
+        rc = error_set(err, -EUCLEAN, "%s is damaged: %.*s" ADVICE, l->path, STR_ARG(said));
     sqlite3_finalize(st);
     return rc;
 }
