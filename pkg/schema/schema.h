@@ -190,7 +190,10 @@ struct schema_decode {
 };
 /* Checks v against t and returns the canonical form in the arena: known fields in schema order, maps sorted, null and
  * empty omitempty members dropped, quantities/times/int-or-string canonical. NULL and err (-EINVAL, worded as Kubernetes'
- * decoder: `json: cannot unmarshal string into Go struct field ...`) on a wrong type. Keeps apiVersion and kind. */
+ * decoder: `json: cannot unmarshal string into Go struct field ...`) on a wrong type. Keeps apiVersion and kind.
+ * Members that Go always writes are there even when v lacks them: structs that are no pointers ("status":{}), required
+ * lists and pointers (null). The result's nodes are its own; texts of strings and keys and untyped parts
+ * (SCHEMA_ANY) are shared with v: v's arena must live as long as a. */
 struct json *schema_decode(struct arena *a, const struct schema_type *t, const struct json *v,
                            const struct schema_decode *opt, struct error *err);
 /* Static and computed defaults of a resource's version, in place (v is the caller's own decoded tree). */
