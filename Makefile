@@ -32,8 +32,7 @@ runtime_MAY_USE := base codec net
 # Folders compiled for size; all others for speed.
 SMALL := kubectl web
 
-# cmd/dory/version.c is compiled with DORY_VERSION and DORY_COMMIT.
-VERSION ?= v0.1.0
+# cmd/dory/version.c is compiled with this as DORY_COMMIT.
 COMMIT ?= $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null || echo unknown)
 
 # --- what to build for ----------------------------------------------------------------------------
@@ -110,7 +109,9 @@ else
     $(error unknown SAN '$(SAN)': asan or tsan)
   endif
 endif
-ifeq ($(findstring clang,$(CC)),)
+ifneq ($(findstring clang,$(CC)),)
+  WARN += -Wno-format-nonliteral
+else
   # a message that is cut to fit its fixed buffer is meant to be
   WARN += -Wshadow=local -Wlogical-op -Wno-format-truncation
 endif
@@ -254,9 +255,9 @@ link = $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $(1) $(MALLOC) $(2) $
 CMD_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter cmd/dory/%,$(C_FILES)))
 
 ifneq ($(wildcard cmd/dory/version.c),)
-$(call remember,$(BUILD)/version,$(VERSION) $(COMMIT))
-$(BUILD)/obj/cmd/dory/version.o: $(BUILD)/version
-$(BUILD)/obj/cmd/dory/version.o: CPPFLAGS_ALL += -DDORY_VERSION='"$(VERSION)"' -DDORY_COMMIT='"$(COMMIT)"'
+$(call remember,$(BUILD)/commit,$(COMMIT))
+$(BUILD)/obj/cmd/dory/version.o: $(BUILD)/commit
+$(BUILD)/obj/cmd/dory/version.o: CPPFLAGS_ALL += -DDORY_COMMIT='"$(COMMIT)"'
 endif
 
 $(BIN).debug: $(CMD_OBJ) $(ALL_ARCHIVES)
@@ -370,7 +371,7 @@ format: ## clang-format the tree, or P=folder
 # clang as a second opinion: only its warnings; a file is looked at again when it or its headers change.
 CLANG_OK := $(patsubst %.c,build/lint/%.ok,$(filter %.c,$(if $(filter lint-clang,$(MAKECMDGOALS)),$(LINT_C))))
 CLANG_FLAGS := -std=gnu17 -Ipkg -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DNGHTTP2_STATICLIB -DYAML_DECLARE_STATIC \
-	-DDORY_VERSION='""' -DDORY_COMMIT='""' $(filter-out -Wlogical-op -Wshadow=local -Wno-format-truncation,$(WARN)) -isystem $(DEPS)/host/include
+	-DDORY_COMMIT='""' -Wno-format-nonliteral $(filter-out -Wlogical-op -Wshadow=local -Wno-format-truncation,$(WARN)) -isystem $(DEPS)/host/include
 build/lint/%.ok: %.c $(DEPS)/host/built Makefile
 	@mkdir -p $(@D)
 	$(Q)clang $(CLANG_FLAGS) -fsyntax-only -MMD -MP -MT $@ -MF $(@:.ok=.d) $<

@@ -44,7 +44,8 @@ one() {
     if [ $verdict = FAIL ]; then
         rmdir "$TEST_TMP" 2> /dev/null || reason="$reason, left in $TEST_TMP"
         # one write, so that tests running at the same time do not mix
-        printf '%s %7ss  %s%s\n%s\n' $verdict "$secs" "$name" "$reason" "$(tail -n 100 "$log" | sed 's/^/      | /')"
+        printf '%s %7ss  %s%s\n%s\n' $verdict "$secs" "$name" "$reason" \
+            "$([ -s "$log" ] && tail -n 100 "$log" | sed 's/^/      | /' || echo '      (no output)')"
     else
         rm -rf "$TEST_TMP"
         printf '%s %7ss  %s%s\n' $verdict "$secs" "$name" "$reason"
@@ -106,6 +107,7 @@ mode=${1:-}
 [ "$mode" = all ] || { [ $# -ge 2 ] && build=$2 && shift 2; } || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; }
 case $mode in
     unit | corpus | fuzz | e2e)
+        mkdir -p "$build"
         BUILD=$(cd "$build" && pwd)
         DORY=$BUILD/dory
         case ${RUNNER:-} in qemu*) TEST_EMULATED=1 ;; *) TEST_EMULATED='' ;; esac

@@ -17,10 +17,13 @@
 #   DISTDIR   where fetched files are looked for first (default: $DEPS/dist)
 #   JOBS      parallel compilers                       (default: number of processors)
 set -euo pipefail
-export LC_ALL=C
+export LC_ALL=C CCACHE_COMPILERCHECK=content
+# Variables of the make that calls this (ARCH=arm64, CC=...) are not for the makes that it calls.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL ARCH BUILD CC CFLAGS CPPFLAGS LDFLAGS
 notes=$(cd "$(dirname "$0")" && pwd)
 DEPS=${DEPS:-$notes/../build/deps}
-mkdir -p "$DEPS" && DEPS=$(cd "$DEPS" && pwd)
+mkdir -p "$DEPS"
+DEPS=$(cd "$DEPS" && pwd)
 DISTDIR=${DISTDIR:-$DEPS/dist}
 JOBS=${JOBS:-$(nproc)}
 SRC=$DEPS/src
@@ -425,7 +428,8 @@ stamp_of() {
 build() {
     set_variant "$1"
     local t0=$SECONDS stamp final=$DEPS/$VARIANT
-    exec 9> "$DEPS/lock" && flock 9
+    exec 9> "$DEPS/lock"
+    flock 9
     stamp=$(stamp_of "$VARIANT")
     if [ "$(cat "$final/stamp" 2> /dev/null)" = "$stamp" ]; then
         touch "$final/stamp"
