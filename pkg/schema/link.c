@@ -186,6 +186,11 @@ static bool type_has_defaults(const struct schema_type *t) {
 
 /* Types refer to each other in cycles: goes round until nothing changes. */
 void schema_mark_defaults(struct compiler *c) {
+    for (size_t i = 0; i < c->types_n; i++) {
+        struct schema_type *t = &c->types[i]->pub;
+        t->default_hook = schema_default_hook(t->name);
+        t->has_defaults = t->has_defaults || t->default_hook;
+    }
     for (bool changed = true; changed;) {
         changed = false;
         for (size_t i = 0; i < c->types_n; i++) {

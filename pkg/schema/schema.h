@@ -45,6 +45,7 @@ struct schema_type {
     bool atomic;             /* struct or map: one owner in server-side apply */
     bool has_defaults;       /* a field in it, at any depth, has a default */
     bool pb_items;           /* LIST: in protobuf a message whose field 1 repeats the items */
+    uint8_t default_hook;    /* private to the defaults; 0: none */
     const char *description; /* short, or "" */
 };
 

@@ -38,5 +38,8 @@ struct schema_type *schema_type_find2(const struct schema *s, struct str version
 void schema_index_types(struct schema *s);
 void schema_index_resources(struct schema *s);
 
+/* Number of the function that sets a type's computed defaults, 0 when there is none. */
+uint8_t schema_default_hook(struct str type_name);
+
 /* "v1.Pod" of a type called "core/v1.Pod": as Go prints a type. */
 struct str schema_go_name(const struct schema_type *t);
