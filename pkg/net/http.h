@@ -79,7 +79,8 @@ void http_reply(struct http_exchange *x, int status, const struct http_header *h
 void http_reply_pieces(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                        struct blob *const *pieces, size_t n);
 /* Streamed reply: begin, any number of chunks (references taken), end. on_close(arg) runs on the io loop once when the
- * client went away before the end (then further chunks are dropped). */
+ * client went away before the end (then further chunks are dropped); from another thread it may cross http_stream_end().
+ * With a Content-Length among the headers the body is sent as it is, else in chunks. */
 void http_stream_begin(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                        loop_fn on_close, void *arg);
 void http_stream_chunk(struct http_exchange *x, struct blob *b);
@@ -87,7 +88,8 @@ void http_stream_chunk(struct http_exchange *x, struct blob *b);
 size_t http_stream_backlog(const struct http_exchange *x);
 void http_stream_end(struct http_exchange *x);
 /* Answers 101 (or 200 for CONNECT-like use) with the headers and gives the connection away as a byte stream, on the
- * exchange's loop. Bytes that came behind the request head are read from the stream first. */
+ * exchange's loop. Bytes that came behind the request head are read from the stream first. The headers are sent as they
+ * are (Connection and Upgrade are the caller's). ready gets NULL when the client is gone. */
 void http_upgrade(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                   void (*ready)(void *arg, struct stream *s), void *arg);
 struct http_exchange *http_exchange_ref(struct http_exchange *x);

@@ -55,7 +55,9 @@ static inline size_t stream_backlog(const struct stream *s) {
     return s->ops->backlog(s);
 }
 
-/* A stream over a non-blocking fd it owns: socket, pipe end (read or write only), pty master. */
+/* A stream over a non-blocking fd it owns: socket, pipe end (read or write only), pty master. NULL (and the fd closed)
+ * when it cannot be waited for, as a regular file. When both halves ended and all is written it closes by itself with
+ * on_closed(0); a half that the fd does not have counts as ended. */
 struct stream *stream_from_fd(struct loop *l, int fd);
 /* Connects to "ip:port" (no names); done gets the stream, or NULL and a negative code. netns_fd: the network namespace to
  * make the socket in, or -1. */

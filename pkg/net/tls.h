@@ -17,7 +17,8 @@ struct tls_server_options {
     const char *cert_pem, *key_pem; /* chain and key, PEM text */
     const char *client_ca_pem;      /* NULL: no client certificates are asked for; else optional, verified if sent */
     const char *const *alpn;        /* NULL-terminated list or NULL */
-    /* SNI: may pick another certificate for a name; NULL keeps the default. Called on the connection's thread. */
+    /* SNI: may pick another certificate for a name; NULL keeps the default. Called on the connection's thread;
+     * the reference it returns is taken over. */
     struct tls_config *(*sni)(void *arg, struct str name);
     void *sni_arg;
 };
