@@ -30,6 +30,8 @@ struct image_store_options {
     uint64_t layer_bytes_max; /* unpacked, per layer; 0: 16 GiB */
     uint32_t layer_entries_max; /* 0: 1 million */
     uint32_t downloads_max; /* parallel layer downloads; 0: 3 */
+    int64_t idle_timeout_ms; /* a registry that sends nothing for so long has failed; 0: 30 s */
+    int64_t retry_ms;        /* first pause before a broken download is resumed; 0: 1 s */
 };
 int image_store_open(const struct image_store_options *o, struct image_store **out, struct error *err);
 void image_store_close(struct image_store *s);
