@@ -202,6 +202,7 @@ struct api {
     struct authn *authn;
     struct rbac *rbac;
     struct discovery *discovery;
+    struct blob *openapi_index;
     struct events_ring *events;
     struct address_pool *addresses;
     struct watch_hub *watches;
@@ -264,6 +265,7 @@ struct api_request {
     size_t strict_n;
     /* the answer, while it waits for durability or for its io thread */
     int code, retry_after_s;
+    const char *etag;                /* or NULL */
     struct str status_continue;      /* metadata.continue of a Status */
     struct object **objects;         /* malloc'ed, references */
     size_t objects_n;

@@ -154,6 +154,7 @@ void api_free(struct api *api) {
     watch_hub_free(api->watches);
     events_free(api->events);
     discovery_free(api->discovery);
+    blob_unref(api->openapi_index);
     rbac_free(api->rbac);
     authn_free(api->authn);
     address_pool_free(api->addresses);

@@ -1,7 +1,7 @@
 /* Answers: through an exchange, with the headers every answer has, once what they tell is durable. */
 #include "api/api_priv.h"
 
-#define HEADERS_MAX (4 + API_WARNINGS_MAX)
+#define HEADERS_MAX (5 + API_WARNINGS_MAX)
 #define JOIN_BYTES  MiB(1) /* lists below are sent as one block */
 
 /* --- through http ------------------------------------------------------------------------------------------------ */
@@ -100,6 +100,8 @@ static size_t common_headers(struct api_request *q, const char *content_type, st
     size_t n = 0;
     h[n++] = (struct http_header){STR("Content-Type"), str_c(content_type)};
     h[n++] = (struct http_header){STR("Cache-Control"), STR("no-cache, private")};
+    if (q->etag)
+        h[n++] = (struct http_header){STR("ETag"), str_c(q->etag)};
     if (q->retry_after_s)
         h[n++] = (struct http_header){STR("Retry-After"), str_printf(q->arena, "%d", q->retry_after_s)};
     for (size_t i = 0; i < q->warnings_n; i++)
