@@ -221,8 +221,8 @@ static int receive(struct nl_socket *s, struct exchange *x) {
     return x->rc;
 }
 
-/* Numbers the messages of the buffer and counts those that will be answered. Messages of an nfnetlink batch that ask for
- * no acknowledgement (its begin and end marks) share the number of the message before them. */
+/* Numbers the messages of the buffer. Those that ask for no acknowledgement (in an nfnetlink batch all but the last) share
+ * the number of the next one that does, so that their errors count as its answer. */
 static int number_messages(struct nl_socket *s, struct nl_msg *m, struct exchange *x) {
     x->first = s->seq;
     uint32_t acks = 0;
@@ -231,7 +231,8 @@ static int number_messages(struct nl_socket *s, struct nl_msg *m, struct exchang
         if (h->nlmsg_len < NLMSG_HDRLEN)
             return -EINVAL;
         bool answered = h->nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP);
-        h->nlmsg_seq = answered ? s->seq++ : 0;
+        h->nlmsg_seq = s->seq;
+        s->seq += answered;
         h->nlmsg_pid = s->portid;
         acks += answered;
         at += NLMSG_ALIGN(h->nlmsg_len);
