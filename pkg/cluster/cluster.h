@@ -11,16 +11,16 @@
 struct cluster;
 
 struct cluster_options {
-    struct loop *loop;               /* net loop */
+    struct loop *loop; /* net loop */
     struct client *client;
     const char *node_name, *node_ip; /* node_ip: for NodePort and masquerade decisions; may be NULL at start */
     const char *cluster_cidr, *service_cidr;
-    const char *cluster_dns;         /* the address the resolver answers on: a local address of the bridge */
+    const char *cluster_dns; /* the address the resolver answers on: a local address of the bridge */
     const char *cluster_domain;
-    const char *resolv_conf;         /* upstream name servers */
+    const char *resolv_conf; /* upstream name servers */
     int node_port_first, node_port_last;
-    const char *bridge;              /* NULL: "dory0" */
-    const char *nft_table;           /* NULL: "dory" */
+    const char *bridge;    /* NULL: "dory0" */
+    const char *nft_table; /* NULL: "dory" */
     /* On the net loop, once the bridge, table and resolver work (code 0) or why they do not. */
     void (*on_ready)(void *arg, int code, const struct error *err);
     void *arg;

@@ -177,8 +177,8 @@ void nft_put_verdict(struct nl_msg *m, uint16_t attr, int code, const char *chai
     nl_nest_end(m);
 }
 
-static void element_message(struct nft_batch *b, uint16_t type, uint16_t flags, const char *set, const struct nft_key *key,
-                            const char *chain) {
+static void element_message(struct nft_batch *b, uint16_t type, uint16_t flags, const char *set,
+                            const struct nft_key *key, const char *chain) {
     struct nl_msg *m = &b->msg;
     nft_message_begin(b, type, flags);
     nl_put_str(m, NFTA_SET_ELEM_LIST_TABLE, b->table);

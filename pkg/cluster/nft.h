@@ -62,7 +62,7 @@ void nft_load_dport(struct nft_batch *b, int reg);
 void nft_load_mark(struct nft_batch *b, int reg);
 void nft_load_fib_daddr_type(struct nft_batch *b, int reg);
 void nft_load_oif(struct nft_batch *b, int reg);
-void nft_bitwise(struct nft_batch *b, int reg, uint32_t mask, uint32_t xor_);    /* host order, on a host-order word */
+void nft_bitwise(struct nft_batch *b, int reg, uint32_t mask, uint32_t xor_); /* host order, on a host-order word */
 void nft_bitwise_be(struct nft_batch *b, int reg, uint32_t mask_be, uint32_t xor_be);
 void nft_store_mark(struct nft_batch *b, int reg);
 void nft_compare(struct nft_batch *b, int reg, bool equal, const void *value, size_t n);

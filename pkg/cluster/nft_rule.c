@@ -224,14 +224,14 @@ static void put_target(struct nl_msg *m, const struct map_target *t, size_t i) {
 /* An anonymous map from an index; it lives as long as the rule that uses it. */
 static uint32_t index_map(struct nft_batch *b, const struct map_target *t, size_t n) {
     struct nl_msg *m = &b->msg;
-    struct nft_set_shape s = {
-        .flags = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | NFT_SET_MAP,
-        .key_type = NFT_TYPE_INTEGER,
-        .key_bytes = 4,
-        .data_type = t->sticky_chain ? NFT_DATA_TYPE_VERDICT : NFT_TYPES2(NFT_TYPE_IPV4, NFT_TYPE_PORT),
-        .data_bytes = t->sticky_chain ? 0 : 8,
-        .size = (uint32_t)n,
-        .id = b->next_set_id++};
+    struct nft_set_shape s = {.flags = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | NFT_SET_MAP,
+                              .key_type = NFT_TYPE_INTEGER,
+                              .key_bytes = 4,
+                              .data_type =
+                                  t->sticky_chain ? NFT_DATA_TYPE_VERDICT : NFT_TYPES2(NFT_TYPE_IPV4, NFT_TYPE_PORT),
+                              .data_bytes = t->sticky_chain ? 0 : 8,
+                              .size = (uint32_t)n,
+                              .id = b->next_set_id++};
     nft_set_message(b, "__map%d", &s);
     for (size_t i = 0; i < n;) {
         nft_message_begin(b, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
