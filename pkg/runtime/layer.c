@@ -19,7 +19,7 @@ struct layer {
     struct inflate *inflate;
     struct tar *tar;
     struct layer_fs *fs;
-    const struct tar_entry *entry; /* the one being received */
+    struct tar_entry entry; /* the one being received; its strings are the parser's */
     int fd;
     uint64_t bytes;
     struct error corrupt; /* what is wrong with the contents; told at the end, unless the digest is wrong too */
@@ -42,7 +42,7 @@ static int entry_error(struct error *err, const struct tar_entry *e) {
 static int on_entry(void *arg, const struct tar_entry *e, struct error *err) {
     struct layer *l = arg;
     struct error why = {0};
-    l->entry = e;
+    l->entry = *e;
     l->fd = -1;
     int rc = layer_fs_entry(l->fs, e, &l->fd, &why);
     if (rc == 0)
@@ -59,7 +59,7 @@ static int on_data(void *arg, struct str bytes, struct error *err) {
         return 0;
     struct error why = {0};
     error_sys(&why, rc, "writing");
-    entry_error(&why, l->entry);
+    entry_error(&why, &l->entry);
     return error_set(err, rc, "%s", why.msg);
 }
 
@@ -68,10 +68,10 @@ static int on_end(void *arg, struct error *err) {
     int fd = l->fd;
     l->fd = -1;
     struct error why = {0};
-    int rc = fd < 0 ? 0 : layer_fs_file_end(l->fs, fd, l->entry, &why);
+    int rc = fd < 0 ? 0 : layer_fs_file_end(l->fs, fd, &l->entry, &why);
     if (rc == 0)
         return 0;
-    entry_error(&why, l->entry);
+    entry_error(&why, &l->entry);
     return error_set(err, rc, "%s", why.msg);
 }
 
