@@ -28,28 +28,28 @@ struct http_server;
 struct http_exchange;
 
 struct http_request {
-    struct str method;    /* upper case */
-    struct str target;    /* as sent */
-    struct str path;      /* percent-decoded, starts with '/' */
-    struct str raw_path;  /* as sent, without the query */
-    struct str query;     /* raw, without '?' */
+    struct str method;   /* upper case */
+    struct str target;   /* as sent */
+    struct str path;     /* percent-decoded, starts with '/' */
+    struct str raw_path; /* as sent, without the query */
+    struct str query;    /* raw, without '?' */
     const struct http_header *headers;
     size_t headers_n;
-    struct str body;      /* whole body (for upgrades: empty) */
+    struct str body;             /* whole body (for upgrades: empty) */
     const struct tls_peer *peer; /* verified client certificate, or NULL */
-    char remote[64];      /* "ip:port" */
+    char remote[64];             /* "ip:port" */
     bool tls;
-    struct arena *arena;  /* the exchange's; for the handler's use too, on one thread at a time */
+    struct arena *arena; /* the exchange's; for the handler's use too, on one thread at a time */
 };
 
 struct http_server_options {
     struct loop *const *loops; /* io loops: connections are spread over them */
     size_t loops_n;
-    struct tls_config *tls;    /* NULL: plain */
+    struct tls_config *tls; /* NULL: plain */
     struct http_message_limits limits;
-    int64_t header_timeout_ms; /* a request head must be complete by then; 0: 10 s */
-    int64_t idle_timeout_ms;   /* keep-alive without a request; 0: 120 s */
-    size_t connections_max;    /* 0: 4096 */
+    int64_t header_timeout_ms;                           /* a request head must be complete by then; 0: 10 s */
+    int64_t idle_timeout_ms;                             /* keep-alive without a request; 0: 120 s */
+    size_t connections_max;                              /* 0: 4096 */
     void (*handler)(void *arg, struct http_exchange *x); /* x: the handler's reference, given back by http_finish() */
     void *arg;
 };
@@ -102,10 +102,10 @@ struct http_client; /* on one loop; keeps connections alive per origin */
 
 struct http_client_options {
     struct loop *loop;
-    struct tls_config *tls;       /* for https */
-    int64_t connect_timeout_ms;   /* 0: 10 s */
-    int64_t idle_timeout_ms;      /* no byte for so long fails the request; 0: 30 s */
-    size_t connections_per_host;  /* 0: 8 */
+    struct tls_config *tls;      /* for https */
+    int64_t connect_timeout_ms;  /* 0: 10 s */
+    int64_t idle_timeout_ms;     /* no byte for so long fails the request; 0: 30 s */
+    size_t connections_per_host; /* 0: 8 */
 };
 struct http_client *http_client_new(const struct http_client_options *o);
 void http_client_free(struct http_client *c); /* running requests end with -ECANCELED */
@@ -125,5 +125,5 @@ struct http_call_events {
 struct http_call *http_client_start(struct http_client *c, const char *method, const char *url,
                                     const struct http_header *headers, size_t headers_n, struct str body,
                                     const struct http_call_events *events);
-void http_call_cancel(struct http_call *call); /* on_done(-ECANCELED) follows */
+void http_call_cancel(struct http_call *call);            /* on_done(-ECANCELED) follows */
 void http_call_pause(struct http_call *call, bool pause); /* back-pressure on the body */

@@ -11,10 +11,10 @@
 struct http_parser;
 
 struct http_parser_ops {
-    struct arena *(*on_begin)(void *arg);          /* a message begins: the arena for its head */
-    int (*on_head)(void *arg);                     /* 0, 1: the message has no body whatever it says, or an HTTP status */
-    int (*on_body)(void *arg, struct str data);    /* 0 or an HTTP status */
-    void (*on_complete)(void *arg, bool upgrade);  /* the parser pauses behind the message */
+    struct arena *(*on_begin)(void *arg);       /* a message begins: the arena for its head */
+    int (*on_head)(void *arg);                  /* 0, 1: the message has no body whatever it says, or an HTTP status */
+    int (*on_body)(void *arg, struct str data); /* 0 or an HTTP status */
+    void (*on_complete)(void *arg, bool upgrade); /* the parser pauses behind the message */
 };
 
 struct http_parser {
@@ -28,11 +28,11 @@ struct http_parser {
     struct http_header *headers;
     size_t headers_n, headers_cap;
 
-    struct str span;   /* the piece being read, while it is in one place */
-    struct buf spill;  /* its beginning, when it came in several reads */
+    struct str span;  /* the piece being read, while it is in one place */
+    struct buf spill; /* its beginning, when it came in several reads */
     size_t head_bytes, body_bytes, extra_bytes;
     bool in_head;
-    int status;         /* why the message was refused: an HTTP status, 0 when fine */
+    int status; /* why the message was refused: an HTTP status, 0 when fine */
     const char *reason;
 };
 

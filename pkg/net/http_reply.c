@@ -370,8 +370,13 @@ void http_reply(struct http_exchange *x, int status, const struct http_header *h
 
 void http_reply_pieces(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                        struct blob *const *pieces, size_t n) {
-    struct reply r = {.x = x, .kind = REPLY_WHOLE, .status = status, .headers = headers, .headers_n = headers_n,
-                      .pieces = pieces, .pieces_n = n};
+    struct reply r = {.x = x,
+                      .kind = REPLY_WHOLE,
+                      .status = status,
+                      .headers = headers,
+                      .headers_n = headers_n,
+                      .pieces = pieces,
+                      .pieces_n = n};
     if (atomic_exchange(&x->answered, true))
         drop_pieces(&r);
     else
@@ -380,8 +385,13 @@ void http_reply_pieces(struct http_exchange *x, int status, const struct http_he
 
 void http_stream_begin(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                        loop_fn on_close, void *arg) {
-    reply_give(&(struct reply){.x = x, .kind = REPLY_BEGIN, .status = status, .headers = headers,
-                               .headers_n = headers_n, .on_close = on_close, .on_close_arg = arg});
+    reply_give(&(struct reply){.x = x,
+                               .kind = REPLY_BEGIN,
+                               .status = status,
+                               .headers = headers,
+                               .headers_n = headers_n,
+                               .on_close = on_close,
+                               .on_close_arg = arg});
 }
 
 void http_stream_chunk(struct http_exchange *x, struct blob *b) {
@@ -402,6 +412,11 @@ void http_stream_end(struct http_exchange *x) {
 void http_upgrade(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                   void (*ready)(void *arg, struct stream *s), void *arg) {
     if (!atomic_exchange(&x->answered, true))
-        reply_give(&(struct reply){.x = x, .kind = REPLY_UPGRADE, .status = status, .headers = headers,
-                                   .headers_n = headers_n, .ready = ready, .on_close_arg = arg});
+        reply_give(&(struct reply){.x = x,
+                                   .kind = REPLY_UPGRADE,
+                                   .status = status,
+                                   .headers = headers,
+                                   .headers_n = headers_n,
+                                   .ready = ready,
+                                   .on_close_arg = arg});
 }

@@ -4,10 +4,10 @@
 #include "net/http_server_priv.h"
 
 #define PENDING_MAX KiB(256)
-#define EXCHANGE_ARENA 3000             /* fits most requests' heads in one block */
+#define EXCHANGE_ARENA 3000 /* fits most requests' heads in one block */
 #define EXCHANGE_ARENA_LIMIT MiB(64)
-#define BODY_FIRST KiB(64)              /* memory a promise of bytes gets at once */
-#define BODY_BYTES_PER_SECOND 1024      /* a slower body is cut off */
+#define BODY_FIRST KiB(64)         /* memory a promise of bytes gets at once */
+#define BODY_BYTES_PER_SECOND 1024 /* a slower body is cut off */
 
 enum phase {
     PHASE_IDLE, /* before a request: nothing of it came */
@@ -23,8 +23,8 @@ struct http_conn {
     struct conn *c;
     struct http_parser parser;
     enum phase phase;
-    struct http_exchange *x;  /* the request being read or answered */
-    struct buf pending;       /* bytes behind it */
+    struct http_exchange *x; /* the request being read or answered */
+    struct buf pending;      /* bytes behind it */
     bool feeding, complete, upgrade, eof, first;
     struct loop_flush resume; /* goes on with what is pending */
     struct timer timer;
@@ -132,9 +132,9 @@ static void refuse(struct http_conn *hc, int status, const char *reason) {
 }
 
 void http_conns_stop(struct http_io *io) {
-    LIST_FOREACH(it, &io->conns)
+    LIST_FOREACH (it, &io->conns)
         http_conn_close(http_conn_of(it));
-    LIST_FOREACH(it, &io->lingering) {
+    LIST_FOREACH (it, &io->lingering) {
         list_remove(it);
         conn_close(http_conn_of(it)->c);
     }

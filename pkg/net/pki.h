@@ -21,8 +21,8 @@ struct pki_cert_request {
     int64_t not_before_s, not_after_s; /* seconds since the epoch */
 };
 /* Signs a certificate for the public half of key_pem. ca_*: NULL for self-signed. */
-int pki_cert_new(const struct pki_cert_request *r, const char *key_pem, const char *ca_cert_pem,
-                 const char *ca_key_pem, char **cert_pem, struct error *err);
+int pki_cert_new(const struct pki_cert_request *r, const char *key_pem, const char *ca_cert_pem, const char *ca_key_pem,
+                 char **cert_pem, struct error *err);
 
 struct pki_cert_info {
     char common_name[256];
@@ -40,8 +40,7 @@ int pki_cert_hash(const char *cert_pem, char out[65], struct error *err);
 int jwt_sign(const char *key_pem, const struct json *claims, char **token, struct error *err);
 /* Verifies signature (one of keys_pem, NULL-terminated: private or public keys or certificates) and returns the
  * claims in the arena. Time and audience are the caller's. -EACCES for a signature that does not match. */
-int jwt_verify(struct arena *a, struct str token, const char *const *keys_pem, struct json **claims,
-               struct error *err);
+int jwt_verify(struct arena *a, struct str token, const char *const *keys_pem, struct json **claims, struct error *err);
 /* JWKS document of these keys, as JSON in the arena. */
 struct json *jwt_jwks(struct arena *a, const char *const *keys_pem, struct error *err);
 

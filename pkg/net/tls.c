@@ -172,8 +172,9 @@ struct tls_config *tls_client_config(const struct tls_client_options *o, struct 
         /* A bundle of the world's roots may hold some that this library cannot read: at least one must be. */
         const unsigned char *pem = (const unsigned char *)o->ca_pem;
         rc = mbedtls_x509_crt_parse(&c->ca, pem, strlen(o->ca_pem) + 1);
-        rc = rc < 0 || !c->ca.raw.p ? mbed_error(err, rc < 0 ? rc : MBEDTLS_ERR_X509_INVALID_FORMAT, "certificate authority")
-                                    : 0;
+        rc = rc < 0 || !c->ca.raw.p
+                 ? mbed_error(err, rc < 0 ? rc : MBEDTLS_ERR_X509_INVALID_FORMAT, "certificate authority")
+                 : 0;
         mbedtls_ssl_conf_ca_chain(&c->conf, &c->ca, NULL);
         mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_REQUIRED);
     }
@@ -219,10 +220,10 @@ static void spare_give(struct loop *l, enum loop_slot slot, void *p) {
         *spare = p;
 }
 
-#define REBASE(ptr, from, to)                                                                                          \
-    do {                                                                                                               \
-        if (ptr)                                                                                                       \
-            (ptr) = (unsigned char *)((uintptr_t)(ptr) - (uintptr_t)(from) + (uintptr_t)(to));                         \
+#define REBASE(ptr, from, to)                                                                  \
+    do {                                                                                       \
+        if (ptr)                                                                               \
+            (ptr) = (unsigned char *)((uintptr_t)(ptr) - (uintptr_t)(from) + (uintptr_t)(to)); \
     } while (0)
 
 static void rebase_in(mbedtls_ssl_context *s, void *from, void *to) {

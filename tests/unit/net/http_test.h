@@ -15,8 +15,8 @@ struct site {
     struct loop *io[2], *worker;
     struct http_server *server;
     int port;
-    atomic_int closed;      /* on_close calls */
-    atomic_size_t backlog;  /* of /flood when it stopped */
+    atomic_int closed;     /* on_close calls */
+    atomic_size_t backlog; /* of /flood when it stopped */
     bool stopped;
 };
 
@@ -94,17 +94,18 @@ static inline void echo_ready(void *arg, struct stream *s) {
         return;
     }
     j->s = s;
-    stream_start(s, &(struct stream_events){.on_data = echo_data, .on_eof = echo_eof, .on_closed = echo_closed, .arg = j});
+    stream_start(s,
+                 &(struct stream_events){.on_data = echo_data, .on_eof = echo_eof, .on_closed = echo_closed, .arg = j});
 }
 
 static inline void site_describe(struct http_exchange *x) {
     const struct http_request *r = http_request(x);
-    struct str all = str_printf(r->arena, "%.*s path=%.*s query=%.*s q=%.*s body=%.*s cn=%.*s orgs=%zu org0=%.*s",
-                                STR_ARG(r->method), STR_ARG(r->path), STR_ARG(r->query),
-                                STR_ARG(http_query_get(r, "q")), STR_ARG(r->body),
-                                STR_ARG(r->peer ? r->peer->common_name : STR("-")),
-                                r->peer ? r->peer->organizations_n : 0,
-                                STR_ARG(r->peer && r->peer->organizations_n ? r->peer->organizations[0] : STR("-")));
+    struct str all =
+        str_printf(r->arena, "%.*s path=%.*s query=%.*s q=%.*s body=%.*s cn=%.*s orgs=%zu org0=%.*s",
+                   STR_ARG(r->method), STR_ARG(r->path), STR_ARG(r->query), STR_ARG(http_query_get(r, "q")),
+                   STR_ARG(r->body), STR_ARG(r->peer ? r->peer->common_name : STR("-")),
+                   r->peer ? r->peer->organizations_n : 0,
+                   STR_ARG(r->peer && r->peer->organizations_n ? r->peer->organizations[0] : STR("-")));
     reply_text(x, 200, all);
 }
 
@@ -158,8 +159,13 @@ static inline void site_start(struct site *site, struct tls_config *tls) {
     site->io[0] = loop_new("io0");
     site->io[1] = loop_new("io1");
     site->worker = loop_new("worker");
-    struct http_server_options o = {.loops = site->io, .loops_n = 2, .tls = tls, .header_timeout_ms = 700,
-                                    .idle_timeout_ms = 3000, .handler = site_handler, .arg = site,
+    struct http_server_options o = {.loops = site->io,
+                                    .loops_n = 2,
+                                    .tls = tls,
+                                    .header_timeout_ms = 700,
+                                    .idle_timeout_ms = 3000,
+                                    .handler = site_handler,
+                                    .arg = site,
                                     .limits = {.body_bytes = KiB(64)}};
     if (http_server_start(&o, "127.0.0.1:0", &site->server, &err))
         fail_msg("%s", err.msg);

@@ -86,7 +86,9 @@ static void a_request_is_answered_and_the_connection_lives_on(void **state) {
     assert_has(&got, "GET path=/a b query=q=x%2By+z&q=2 q=x+y z body= cn=-");
     send_str(fd, STR("POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"));
     assert_true(read_until(fd, &got, "body=hello", 1));
-    send_str(fd, STR("POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"));
+    send_str(
+        fd,
+        STR("POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"));
     assert_true(read_until(fd, &got, "body=abcde", 1));
     send_str(fd, STR("GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
     assert_true(read_until(fd, &got, "path=/last", 1));
@@ -97,7 +99,8 @@ static void a_request_is_answered_and_the_connection_lives_on(void **state) {
 static void a_request_in_single_bytes_is_the_same_request(void **state) {
     cleanup_buf struct buf got = BUF_INIT;
     cleanup_close int fd = dial();
-    struct str r = STR("PUT /bytes HTTP/1.1\r\nHost: h\r\nX-Long-Header: some value of it\r\nContent-Length: 3\r\n\r\nxyz");
+    struct str r =
+        STR("PUT /bytes HTTP/1.1\r\nHost: h\r\nX-Long-Header: some value of it\r\nContent-Length: 3\r\n\r\nxyz");
     setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &(int){1}, sizeof(int));
     for (size_t i = 0; i < r.n; i++) {
         send_str(fd, str_n(r.p + i, 1));
@@ -175,7 +178,8 @@ static void ambiguous_requests_are_refused(void **state) {
         {"gzip, chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"},
         {"two TE", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n"},
         {"xchunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"},
-        {"TE with tab", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n"},
+        {"TE with tab", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\x0b"
+                        "chunked\r\n\r\n0\r\n\r\n"},
         {"TE in 1.0", "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
         {"space before colon", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length : 1\r\n\r\na"},
         {"folded header", "GET / HTTP/1.1\r\nHost: h\r\nX-A: b\r\n c\r\n\r\n"},
@@ -214,8 +218,8 @@ static void ambiguous_requests_are_refused(void **state) {
             buf_put(&request, "GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", 35);
         buf_puts(&request, "GET /smuggled HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         talk(buf_str(&request), &got);
-        if (str_find(buf_str(&got), STR("/smuggled")) >= 0 || got.n < 12 || !str_starts(buf_str(&got), STR("HTTP/1.1 ")) ||
-            (got.p[9] != '4' && got.p[9] != '5'))
+        if (str_find(buf_str(&got), STR("/smuggled")) >= 0 || got.n < 12 ||
+            !str_starts(buf_str(&got), STR("HTTP/1.1 ")) || (got.p[9] != '4' && got.p[9] != '5'))
             fail_msg("%s: %.*s", bad[i].what, (int)MIN(got.n, 300), got.p);
     }
 }
