@@ -329,7 +329,7 @@ void scale_run(struct api_request *q);
 void token_run(struct api_request *q);
 void eviction_run(struct api_request *q);
 void binding_run(struct api_request *q);
-bool connect_run(struct api_request *q);
+int pod_bind(struct api_write *w, const struct json *binding); /* a Binding object */
 
 /* representations of trees and objects (table.c) */
 void table_columns_put(struct buf *out, struct arena *a, const struct schema_resource *r);

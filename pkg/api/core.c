@@ -258,7 +258,9 @@ int api_update(struct api_call *c, const struct schema_resource *r, struct str n
     if (rc < 0)
         return rc;
     write_init(&w, c->api, c->arena, &c->status, c->user, r, ns, name, subresource);
-    if ((rc = call_decode(c, &w, r, obj)) == 0)
+    if (str_eq_c(subresource, "binding") && r->storage == c->api->pods)
+        rc = pod_bind(&w, obj);
+    else if ((rc = call_decode(c, &w, r, obj)) == 0)
         rc = write_update(&w);
     return call_done(&w, rc, out);
 }

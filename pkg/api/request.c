@@ -242,14 +242,21 @@ bool request_decode(struct api_request *q, const struct schema_resource *r) {
     return request_strictness(q, r);
 }
 
+/* Subresources that hand the exchange on: neither body nor Accept is ours. */
+static bool connects(struct str sub) {
+    static const char *const names[] = {"log", "exec", "attach", "portforward", "proxy"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq_c(sub, names[i]))
+            return true;
+    return false;
+}
+
 /* Does what can be done with the body before the core thread sees it. A failure waits in q->status. */
 static void prepare_body(struct api_request *q) {
     bool write = str_eq_c(q->method, "POST") || str_eq_c(q->method, "PUT") || str_eq_c(q->method, "PATCH");
-    if (!q->t.resource || !q->r || str_eq_c(q->t.subresource, "proxy") || (q->t.subresource.n && !q->sub))
+    if (!q->t.resource || !q->r || (q->t.subresource.n && !q->sub))
         return;
     if (!write && !str_eq_c(q->method, "DELETE"))
-        return;
-    if (q->sub && !q->sub->type && str_eq_c(q->method, "POST"))
         return;
     if (!parse_body(q) || str_eq_c(q->method, "PATCH") || !write)
         return;
@@ -285,8 +292,9 @@ bool request_prepare(struct api_request *q) {
     }
     if (q->t.resource)
         find_resource(q);
-    if (!accept_parse(request_header(q, "Accept"), &q->accept) && q->t.resource &&
-        !(q->sub && !q->sub->type) && !str_eq_c(q->t.subresource, "log"))
+    if (connects(q->t.subresource))
+        return true;
+    if (!accept_parse(request_header(q, "Accept"), &q->accept) && q->t.resource)
         status_set(&q->status, q->arena, 406, "NotAcceptable", "only the following media types are accepted: "
                    "application/json, application/yaml");
     else
@@ -390,8 +398,6 @@ static void run_resource(struct api_request *q) {
         return;
     }
     unsigned verbs = q->sub ? q->sub->verbs : q->r->verbs;
-    if (q->sub && !q->sub->type)
-        verbs |= VERB_CONNECT;
     /* A name with a namespaced kind needs its namespace; a POST to a name is no create. */
     bool bad = q->r->namespaced && q->t.ns.n == 0 && q->t.name.n;
     bad = bad || (!q->r->namespaced && q->t.ns.n && !str_eq_c(q->t.plural, "namespaces"));
@@ -399,7 +405,7 @@ static void run_resource(struct api_request *q) {
         reply_error(q, 404, "NotFound", "the server could not find the requested resource");
         return;
     }
-    if (!v || !(verbs & (v->bit | VERB_CONNECT)) || (v->bit == VERB_CREATE && q->t.name.p && !q->sub)) {
+    if (!v || !(verbs & v->bit) || (v->bit == VERB_CREATE && q->t.name.p && !q->sub)) {
         status_set(&q->status, q->arena, 405, "MethodNotAllowed",
                    "the server does not allow this method on the requested resource");
         reply_status(q, &q->status);
