@@ -145,6 +145,9 @@ struct str container_id(const struct container *c);
 struct str container_name(const struct container *c);
 struct str container_metadata(const struct container *c);
 struct sandbox *container_sandbox(const struct container *c);
+struct str container_image_id(const struct container *c); /* "sha256:...", known after a recovery too */
+/* Pins the image of a container that was found at start: the runtime takes a reference, as container_start() does. */
+void container_set_image(struct container *c, struct image *img);
 const struct container_status *container_status(const struct container *c);
 /* Signals the container's first process (signal 0: its stop signal). -ESRCH when it has ended. */
 int container_kill(struct container *c, int signal, struct error *err);
