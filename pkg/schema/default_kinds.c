@@ -365,6 +365,13 @@ static void default_crd(struct arena *a, const struct schema_resource *r, struct
     }
 }
 
+static void default_csr(struct arena *a, const struct schema_resource *r, struct json *v) {
+    const struct schema_type *t = r->type;
+    struct json *spec = default_ensure(a, &t, v, "spec");
+    if (spec && lacks(spec, "signerName"))
+        default_put(a, t, spec, "signerName", json_cstr(a, "kubernetes.io/legacy-unknown"));
+}
+
 static const struct {
     struct str group, version, kind; /* version "": every one */
     default_resource_hook *hook;
@@ -384,6 +391,7 @@ static const struct {
     {STR_INIT("extensions"), STR_INIT(""), STR_INIT("NetworkPolicy"), default_network_policy},
     {STR_INIT("autoscaling"), STR_INIT(""), STR_INIT("HorizontalPodAutoscaler"), default_hpa},
     {STR_INIT("apiextensions.k8s.io"), STR_INIT(""), STR_INIT("CustomResourceDefinition"), default_crd},
+    {STR_INIT("certificates.k8s.io"), STR_INIT("v1beta1"), STR_INIT("CertificateSigningRequest"), default_csr},
 };
 
 void default_run_resource_hooks(struct arena *a, const struct schema_resource *r, struct json *v) {
