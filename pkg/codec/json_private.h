@@ -21,8 +21,8 @@ extern const unsigned char json_plain[256];
 /* Writes c (a scalar value) as UTF-8, 1 to 4 bytes, and returns how many. */
 int json_utf8_encode(char *out, uint32_t c);
 
-/* Writes d as Go's encoder does: shortest digits that read back as d, exponent form below 1e-6 and from 1e21 on. NaN
- * and infinities, which JSON cannot say, become null. */
+/* Writes d as Go's encoder does: shortest digits that read back as d, exponent form below 1e-6 and from 1e21 on; but
+ * whole numbers that int64 holds with all their digits. NaN and infinities, which JSON cannot say, become null. */
 void json_write_double(struct buf *out, double d);
 
 /* A hash index over the keys of an array whose elements begin with their struct str key. Slots hold element number

@@ -146,9 +146,11 @@ static void put_double(struct buf *out, double d) {
         return;
     }
     double abs = fabs(d);
-    if (signbit(d))
+    if (d < 0) /* and no sign for -0: it reads back as the integer 0 */
         put_char(out, '-');
-    if (abs < 9007199254740992.0 && abs == (double)(int64_t)abs) {
+    /* Where Go pads the shortest digits with zeros, the whole number itself is written: what is read back, an integer,
+     * then equals what was written. */
+    if (abs < 9223372036854775808.0 && abs == (double)(int64_t)abs) {
         put_int(out, (int64_t)abs);
         return;
     }
