@@ -85,9 +85,31 @@ static void creates(const char *dir, int clients, const char *name) {
     store_stats(store, &st);
     report(name, (double)durable_n / took, "creates/s");
     report("  writes in a commit", (double)st.committed_writes / (double)st.commits, "");
+    t0 = time_mono_ns();
+    store_close(store);
+    report("  close", (double)(time_mono_ns() - t0) / 1e6, "ms");
+    loop_free(loop);
+    loop = loop_new("core");
+    t0 = time_mono_ns();
+    start(dir);
+    double ms = (double)(time_mono_ns() - t0) / 1e6;
+    store_stats(store, &st);
+    report("  open", ms, "ms");
+    report("  of", (double)st.objects, "objects");
     store_close(store);
     loop_free(loop);
     clear(dir);
+}
+
+/* The first start on an empty directory. */
+static void first_open(const char *dir) {
+    clear(dir);
+    loop = loop_new("core");
+    int64_t t0 = time_mono_ns();
+    start(dir);
+    report("first open", (double)(time_mono_ns() - t0) / 1e6, "ms");
+    store_close(store);
+    loop_free(loop);
 }
 
 static long rss_kib(void) {
@@ -146,6 +168,7 @@ int main(int argc, char **argv) {
     if (argc > 2)
         seconds = strtod(argv[2], NULL);
     memory_and_lists(); /* first, while the process is small */
+    first_open(argv[1]);
     creates(argv[1], 1, "durable, 1 client");
     creates(argv[1], 64, "durable, 64 clients");
     return 0;

@@ -351,43 +351,48 @@ static int open_db(struct sqlite_log *l, const char *path, int flags, struct err
     return 0;
 }
 
-static int sync_dir(const char *dir, struct error *err) {
-    cleanup_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static int sync_path(const char *path, int flags, struct error *err) {
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0 || fsync(fd) != 0)
-        return error_sys(err, -errno, "cannot sync %s", dir);
+        return error_sys(err, -errno, "cannot sync %s", path);
     return 0;
 }
 
-/* A database is made under another name and appears complete or not at all. */
+/* A database is made under another name and appears complete or not at all, so SQLite need not sync on the way. */
 static int create(struct sqlite_log *l, const char *dir, struct error *err) {
-    char tmp[4200], journal[4300];
+    char tmp[4200], wal[4300];
     snprintf(tmp, sizeof(tmp), "%s.new", l->path);
-    snprintf(journal, sizeof(journal), "%s-journal", tmp);
+    snprintf(wal, sizeof(wal), "%s-wal", tmp);
     unlink(tmp);
-    unlink(journal);
+    unlink(wal);
     int rc = open_db(l, tmp, SQLITE_OPEN_CREATE, err);
     if (!rc)
         rc =
             run(l,
+                "PRAGMA synchronous=OFF;"
+                "PRAGMA journal_mode=MEMORY;"
                 "PRAGMA auto_vacuum=INCREMENTAL;"
                 "PRAGMA application_id=0x444f5259;"
                 "PRAGMA user_version=1;"
-                "PRAGMA synchronous=FULL;"
                 "BEGIN;"
                 "CREATE TABLE objects(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, ns TEXT NOT NULL, name TEXT NOT NULL,"
                 " revision INTEGER NOT NULL, sum INTEGER NOT NULL, json TEXT NOT NULL);"
                 "CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
                 "INSERT INTO meta VALUES('reserved', 0);"
-                "COMMIT",
+                "COMMIT;"
+                "PRAGMA locking_mode=EXCLUSIVE;"
+                "PRAGMA journal_mode=WAL",
                 err);
     sqlite3_close(l->db);
     l->db = NULL;
     if (!rc && chmod(tmp, 0600) != 0)
         rc = error_sys(err, -errno, "cannot set the mode of %s", tmp);
+    if (!rc)
+        rc = sync_path(tmp, 0, err);
     if (!rc && rename(tmp, l->path) != 0)
         rc = error_sys(err, -errno, "cannot rename %s", tmp);
     if (!rc)
-        rc = sync_dir(dir, err);
+        rc = sync_path(dir, O_DIRECTORY, err);
     if (rc)
         unlink(tmp);
     return rc;
