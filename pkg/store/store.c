@@ -278,7 +278,7 @@ static void changed(struct store *s, enum event_type type, struct object *o, str
     bool deleted = type == EVENT_DELETED;
     index_update(k, old, deleted ? NULL : o);
     s->objects += (uint64_t)(!deleted) - (uint64_t)(old != NULL);
-    s->bytes += (deleted ? 0 : object_size(o)) - (old ? object_size(old) : 0);
+    s->bytes += (uint64_t)(deleted ? 0 : object_size(o)) - (uint64_t)(old ? object_size(old) : 0);
     if (d == STORE_DURABLE)
         commit_add(s, o, deleted);
     else
