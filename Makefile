@@ -130,7 +130,7 @@ ifeq ($(V),1)
   say := @:
 else
   Q := @
-  say := @printf '  %-7s %s\n'
+  say := $(if $(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),@:,@printf '  %-7s %s\n')
 endif
 
 # --- what there is to build -----------------------------------------------------------------------
@@ -371,7 +371,8 @@ format: ## clang-format the tree, or P=folder
 # clang as a second opinion: only its warnings; a file is looked at again when it or its headers change.
 CLANG_OK := $(patsubst %.c,build/lint/%.ok,$(filter %.c,$(if $(filter lint-clang,$(MAKECMDGOALS)),$(LINT_C))))
 CLANG_FLAGS := -std=gnu17 -Ipkg -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DNGHTTP2_STATICLIB -DYAML_DECLARE_STATIC \
-	-DDORY_COMMIT='""' -Wno-format-nonliteral $(filter-out -Wlogical-op -Wshadow=local -Wno-format-truncation,$(WARN)) -isystem $(DEPS)/host/include
+	-DDORY_COMMIT='""' \
+	$(filter-out -Wlogical-op -Wshadow=local -Wno-format-truncation,$(WARN)) -Wno-format-nonliteral -isystem $(DEPS)/host/include
 build/lint/%.ok: %.c $(DEPS)/host/built Makefile
 	@mkdir -p $(@D)
 	$(Q)clang $(CLANG_FLAGS) -fsyntax-only -MMD -MP -MT $@ -MF $(@:.ok=.d) $<

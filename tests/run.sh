@@ -85,7 +85,7 @@ all() {
         shift 3
         echo "== $title"
         # shellcheck disable=SC2086
-        TEST_TIMEOUT=3600 one "build: $title" "build/test-logs/${title//[^a-zA-Z0-9]/-}.log" $make -k "$@" $build
+        TEST_TIMEOUT=3600 one "build: $title" "build/test-logs/${title//[^a-zA-Z0-9]/-}.log" $make -sk "$@" $build
         # shellcheck disable=SC2086
         [ -z "$run" ] || $make -k "$@" $run
     }
@@ -119,14 +119,20 @@ case $mode in
     unit)
         TEST_TIMEOUT=${TEST_TIMEOUT:-120}
         for t in "$@"; do
-            echo "${t#"$build"/}|$t.log|exec ${RUNNER:-} '$t'"
+            if [ -x "$t" ]; then
+                echo "${t#"$build"/}|$t.log|exec ${RUNNER:-} '$t'"
+            else
+                echo "${t#"$build"/}|$t.log|echo 'it was not built'; exit 1"
+            fi
         done | run_tests "${JOBS:-$(nproc)}"
         ;;
     corpus)
         TEST_TIMEOUT=${TEST_TIMEOUT:-300}
         for t in "$@"; do
             name=${t##*/fuzz_}
-            if [ -d "tests/fuzz/corpus/$name" ]; then
+            if [ ! -x "$t" ]; then
+                echo "corpus/$name|$t.log|echo 'it was not built'; exit 1"
+            elif [ -d "tests/fuzz/corpus/$name" ]; then
                 echo "corpus/$name|$t.log|exec ${RUNNER:-} '$t' tests/fuzz/corpus/$name"
             else
                 echo "corpus/$name|$t.log|echo 'there is no tests/fuzz/corpus/$name'; exit 1"
