@@ -37,6 +37,7 @@ struct registry_fetch {
     int status;
     bool streaming, cut;
     struct str location;
+    struct str refusal; /* what the registry said with the last 401 or 403 */
     struct buf body;
 };
 
@@ -134,7 +135,7 @@ static struct str scope_of(struct registry_fetch *f) {
 }
 
 static void denied(struct registry_fetch *f) {
-    struct str said = registry_error_text(f->arena, buf_str(&f->body));
+    struct str said = f->refusal;
     fail(f, -EACCES, "pull access denied, repository does not exist or may require authorization%s%.*s",
          said.n ? ": server message: " : "", STR_ARG(said));
 }
@@ -259,6 +260,7 @@ static void answered(struct registry_fetch *f) {
         return;
     case 401:
     case 403:
+        f->refusal = registry_error_text(f->arena, buf_str(&f->body));
         authenticate(f);
         return;
     case 404:
@@ -323,9 +325,8 @@ static void on_done(void *arg, int code, const struct error *err) {
     if (code && !f->cut) {
         struct str who = f->for_token ? f->challenge.realm : f->endpoint->base;
         const char *why = err && err->msg[0] ? err->msg : strerror(-code);
-        if (code == -ETIMEDOUT)
-            fail(f, code, "%.*s: no answer within %lld s (%s)", STR_ARG(who),
-                 (long long)registry_idle_ms(f->registry) / 1000, why);
+        if (strstr(why, "://"))
+            fail(f, code, "%s", why);
         else
             fail(f, code, "%.*s: %s", STR_ARG(who), why);
         return;

@@ -10,7 +10,8 @@
 #include "runtime/image_name.h"
 
 struct tar_spec {
-    char type; /* '0' file, '1' hard link, '2' symbolic link, '3' character device, '4' block device, '5' directory, '6' fifo */
+    char
+        type; /* '0' file, '1' hard link, '2' symbolic link, '3' character device, '4' block device, '5' directory, '6' fifo */
     const char *path, *link;
     unsigned mode, uid, gid;
     int64_t mtime;

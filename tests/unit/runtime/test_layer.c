@@ -69,18 +69,18 @@ static const char *text_of(const struct unpacked *u, const char *path) {
     return n < 0 ? NULL : text;
 }
 
-#define assert_text(u, path, want)                                                                                     \
-    do {                                                                                                               \
-        const char *have_ = text_of(u, path);                                                                          \
-        assert_non_null(have_);                                                                                        \
-        assert_string_equal(have_, want);                                                                              \
+#define assert_text(u, path, want)            \
+    do {                                      \
+        const char *have_ = text_of(u, path); \
+        assert_non_null(have_);               \
+        assert_string_equal(have_, want);     \
     } while (0)
-#define assert_fails(u, want_code, part)                                                                               \
-    do {                                                                                                               \
-        assert_int_equal((u).code, want_code);                                                                         \
-        if (!strstr((u).err.msg, part))                                                                                \
-            fail_msg("\"%s\" lacks \"%s\"", (u).err.msg, part);                                                        \
-        assert_non_null(strstr((u).err.msg, "sha256:abc"));                                                            \
+#define assert_fails(u, want_code, part)                        \
+    do {                                                        \
+        assert_int_equal((u).code, want_code);                  \
+        if (!strstr((u).err.msg, part))                         \
+            fail_msg("\"%s\" lacks \"%s\"", (u).err.msg, part); \
+        assert_non_null(strstr((u).err.msg, "sha256:abc"));     \
     } while (0)
 
 static void files_arrive_with_their_attributes(void **state) {
@@ -238,7 +238,8 @@ static void nothing_escapes(void **state) {
         assert_text(&u, "etc/dory-test-file", "in");
         assert_int_equal(access("/etc/dory-test-file", F_OK), -1);
     }
-    const char *const links[] = {outside, "../outside", "../../../../../../../../tmp", "/", "/proc/self/root", "..", "/proc/self/cwd"};
+    const char *const links[] = {outside, "../outside",    "../../../../../../../../tmp", "/", "/proc/self/root",
+                                 "..",    "/proc/self/cwd"};
     for (size_t i = 0; i < ARRAY_LEN(links); i++) { /* a parent that is a link */
         struct buf t = BUF_INIT;
         TAR(&t, .type = '2', .path = "d", .link = links[i]);
@@ -368,7 +369,7 @@ static void attributes_of_the_host_are_dropped(void **state) {
 }
 
 static void limits_hold(void **state) {
-    struct buf t = BUF_INIT, bomb = BUF_INIT, zeros = {NULL, 0, 0, MiB(512), false};
+    struct buf t = BUF_INIT, bomb = {NULL, 0, 0, MiB(512), false}, zeros = {NULL, 0, 0, MiB(512), false};
     static char mib[1 << 20];
     TAR(&t, .type = '0', .path = "big", .mode = 0644, .data = str_n(mib, sizeof(mib)));
     tar_close(&t);
