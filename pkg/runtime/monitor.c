@@ -106,6 +106,8 @@ bool monitor_take_report(struct source *s, struct init_report *r, int *fd, bool 
     struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     *fd = -1;
     ssize_t n = recvmsg(s->fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == ECONNRESET) /* it died without reading our word: told once, before what it had said */
+        n = recvmsg(s->fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&h) : NULL;

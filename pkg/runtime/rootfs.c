@@ -227,6 +227,7 @@ static int make_cgroup_mount(struct init *in, const struct cgroup_hierarchy *h, 
     if (fs < 0)
         return -errno;
     name[0] = 0;
+    x_fsconfig_string(fs, "source", "cgroup");
     for (size_t i = 0, n = 0; !h->is_v2 && i < ARRAY_LEN(names); i++) {
         if (!(h->controllers & names[i].bit))
             continue;
@@ -308,7 +309,12 @@ void rootfs_volumes(struct init *in) {
         if (target < 0)
             init_fail(in, target, "failed to create the mount point \"%s\": %s", m->destination, strerror(-target));
         struct stat at, root;
-        if (fstat(target, &at) == 0 && stat("/", &root) == 0 && at.st_dev == root.st_dev && at.st_ino == root.st_ino)
+        if (fstat(target, &at) < 0 || stat("/", &root) < 0)
+            init_fail(in, -errno, "%s: %s", m->destination, strerror(errno));
+        if (S_ISDIR(at.st_mode) != S_ISDIR(st.st_mode))
+            init_fail(in, -ENOTDIR, "failed to mount \"%s\" to \"%s\": not a directory (one is a file, the other a directory)",
+                      tmpfs ? "tmpfs" : m->source, m->destination);
+        if (at.st_dev == root.st_dev && at.st_ino == root.st_ino)
             init_fail(in, -EINVAL, "\"%s\" cannot be mounted on the root", m->destination);
         if (rootfs_is_type(target, ROOTFS_PROC))
             init_fail(in, -EPERM, "\"%s\" cannot be mounted because it is inside /proc", m->destination);
@@ -316,7 +322,7 @@ void rootfs_volumes(struct init *in) {
             set_propagation(in, source, m);
         if (x_move_mount_fd(source, target) < 0)
             init_fail(in, -errno, "failed to mount \"%s\" to \"%s\": %s", tmpfs ? "tmpfs" : m->source, m->destination,
-                      errno == ENOTDIR ? "not a directory (one is a file, the other a directory)" : strerror(errno));
+                      strerror(errno));
         close(target);
         close(source);
     }

@@ -26,6 +26,7 @@ int rootfs_new_mount(const char *type, const char *key1, const char *value1, con
     if (fs < 0)
         return -1;
     int m = -1;
+    x_fsconfig_string(fs, "source", type); /* what /proc/mounts shows first */
     if ((!key1 || x_fsconfig_string(fs, key1, value1) == 0) && (!key2 || x_fsconfig_string(fs, key2, value2) == 0) &&
         x_fsconfig_create(fs) == 0)
         m = x_fsmount(fs, attr);
