@@ -60,16 +60,32 @@ static struct store_kind *write_kind(const struct api_write *w) {
     return api_resource(w->api, w->r)->kind;
 }
 
-/* The stored form: apiVersion and kind first, metadata in order. */
+/* Bodies may leave apiVersion and kind out, stored objects never do. They stand first. */
+static void stamp_type(struct api_write *w, struct json *obj) {
+    struct arena *a = w->arena;
+    struct str version = w->r->group.n
+                             ? str_printf(a, "%.*s/%.*s", STR_ARG(w->r->group), STR_ARG(w->r->version))
+                             : w->r->version;
+    if (obj->n >= 2 && json_get_c(obj, "apiVersion") && json_get_c(obj, "kind")) {
+        json_set_str(a, obj, "apiVersion", version);
+        json_set_str(a, obj, "kind", w->r->kind);
+        return;
+    }
+    struct json *v = json_object(a);
+    json_set_str(a, v, "kind", w->r->kind);
+    json_set_str(a, v, "apiVersion", version);
+    for (uint32_t i = 0; i < obj->n; i++)
+        if (!json_get(v, obj->members[i].key))
+            json_set(a, v, obj->members[i].key, obj->members[i].value);
+    *obj = *v;
+}
+
+/* The stored form: metadata in order. */
 static void stamp(struct api_write *w, struct json *obj) {
     struct arena *a = w->arena;
     struct json *m = json_ensure(a, obj, "metadata");
     json_del_c(m, "managedFields");
     json_del_c(m, "selfLink");
-    json_set_str(a, obj, "apiVersion",
-                 w->r->group.n ? str_printf(a, "%.*s/%.*s", STR_ARG(w->r->group), STR_ARG(w->r->version))
-                               : w->r->version);
-    json_set_str(a, obj, "kind", w->r->kind);
     if (w->dry_run)
         json_del_c(m, "resourceVersion");
     else
@@ -222,6 +238,7 @@ int write_create(struct api_write *w) {
         return status_bad_request(w->status, w->arena, "resourceVersion should not be set on objects to be created");
     if ((rc = choose_name(w, m)) < 0 || (rc = check_namespace(w)) < 0)
         return rc;
+    stamp_type(w, w->obj);
     stamp_new(w, m);
     if (w->b->create && (rc = w->b->create(w)) < 0)
         return rc;
@@ -380,6 +397,7 @@ int write_update(struct api_write *w) {
     merge_subresource(w);
     if ((rc = check_preconditions(w, json_get_c(w->obj, "metadata"))) < 0)
         return rc;
+    stamp_type(w, w->obj);
     keep_metadata(w);
     if ((rc = check_finalizers(w)) < 0 || (w->b->update && (rc = w->b->update(w)) < 0))
         return rc;
