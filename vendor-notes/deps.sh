@@ -420,7 +420,8 @@ stamp_of() {
         sed '/^[[:space:]]*#/d' "$notes/deps.sh" "$notes/pins"
         cat "$notes/mbedtls_user.h"
         echo "$1"
-        case $1 in host*) gcc --version ;; *) "$GNU-gcc" --version ;; esac 2> /dev/null | head -1
+        # not there before need_packages()
+        case $1 in host*) gcc --version ;; *) "$GNU-gcc" --version ;; esac 2> /dev/null | head -1 || :
     } | sha256sum | cut -d' ' -f1
 }
 
