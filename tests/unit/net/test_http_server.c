@@ -1,3 +1,4 @@
+/* sanitizer: thread */
 #include "http_test.h"
 
 #include <arpa/inet.h>

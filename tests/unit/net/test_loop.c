@@ -1,3 +1,4 @@
+/* sanitizer: thread */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
