@@ -9,6 +9,7 @@
 #define RATIO_DEFAULT 1100
 #define WINDOW_LOG_DEFAULT 27
 #define MAGIC_BYTES 4
+#define ZSTD_HEADER_BYTES 18       /* the longest frame header */
 #define GZIP_ONLY (16 + MAX_WBITS) /* zlib's way of asking for a gzip header */
 
 struct inflate {
@@ -19,7 +20,9 @@ struct inflate {
     int failed;  /* what the stream failed with */
     bool inside; /* a gzip member or zstd frame has begun and not ended */
     uint64_t in, out;
-    char head[MAGIC_BYTES]; /* the first bytes, until the format is known */
+    char magic[MAGIC_BYTES]; /* the first bytes, until the format is known */
+    size_t n_magic;
+    char head[ZSTD_HEADER_BYTES]; /* of a frame that begins, until there is enough of it */
     size_t n_head;
     z_stream gzip;
     ZSTD_DStream *zstd;
@@ -82,12 +85,13 @@ static int zstd_decode(struct inflate *z, struct str in, struct step *step, stru
     if (ZSTD_isError(rc)) {
         bool memory = ZSTD_getErrorCode(rc) == ZSTD_error_memory_allocation;
         bool window = ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge;
-        return error_set(err,
-                         memory   ? -ENOMEM
-                         : window ? -E2BIG
-                                  : -EINVAL,
-                         "zstd: corrupt data near byte %llu: %s", (unsigned long long)(z->in + from.pos),
-                         ZSTD_getErrorName(rc));
+        if (memory)
+            return error_set(err, -ENOMEM, "zstd: out of memory");
+        if (window)
+            return error_set(err, -E2BIG, "zstd: the data needs a window of more than 2^%d bytes",
+                             z->limits.window_log);
+        return error_set(err, -EINVAL, "zstd: corrupt data near byte %llu (error %d)",
+                         (unsigned long long)(z->in + from.pos), (int)ZSTD_getErrorCode(rc));
     }
     z->inside = rc != 0;
     *step = (struct step){from.pos, to.pos};
@@ -98,16 +102,20 @@ static void zstd_fini(struct inflate *z) {
     ZSTD_freeDStream(z->zstd);
 }
 
+/* header_bytes: what the decoder wants to see of a member at once. libzstd 1.5 looks for a whole frame at the start of
+ * what it is given, even when it was given the beginning of the frame before: data could be crafted to mean one thing in
+ * one piece and another in two. */
 static const struct decoder {
     const char *name;
+    size_t header_bytes;
     int (*start)(struct inflate *z, struct error *err);
     int (*decode)(struct inflate *z, struct str in, struct step *step, struct error *err);
     void (*fini)(struct inflate *z);
 } decoders[INFLATE_FORMAT_MAX] = {
     [INFLATE_UNKNOWN] = {.name = "unknown"},
     [INFLATE_PLAIN] = {.name = "plain"},
-    [INFLATE_GZIP] = {"gzip", gzip_start, gzip_decode, gzip_fini},
-    [INFLATE_ZSTD] = {"zstd", zstd_start, zstd_decode, zstd_fini},
+    [INFLATE_GZIP] = {"gzip", 0, gzip_start, gzip_decode, gzip_fini},
+    [INFLATE_ZSTD] = {"zstd", ZSTD_HEADER_BYTES, zstd_start, zstd_decode, zstd_fini},
 };
 
 static enum inflate_format detect(const char *head, size_t n) {
@@ -144,24 +152,52 @@ static int feed_plain(struct inflate *z, struct str bytes, struct error *err) {
     return rc;
 }
 
-/* A full piece means that the decoder may hold more. */
-static int feed(struct inflate *z, struct str bytes, struct error *err) {
-    if (z->format == INFLATE_PLAIN)
-        return feed_plain(z, bytes, err);
-    struct step step = {0};
-    while (bytes.n || step.made == INFLATE_PIECE) {
-        int rc = decoders[z->format].decode(z, bytes, &step, err);
+/* Decodes until in is used up and the decoder holds no more (a full piece means that it may), or a member ends. */
+static int drain(struct inflate *z, struct str *in, struct error *err) {
+    struct step step;
+    do {
+        int rc = decoders[z->format].decode(z, *in, &step, err);
         if (rc)
             return rc;
-        if (bytes.n && step.used + step.made == 0)
+        if (in->n && step.used + step.made == 0)
             return error_set(err, -EINVAL, "%s: corrupt data near byte %llu", decoders[z->format].name,
                              (unsigned long long)z->in);
         z->in += step.used;
-        bytes = str_skip(bytes, step.used);
+        *in = str_skip(*in, step.used);
         if ((rc = deliver(z, str_n(z->piece, step.made), err)))
             return rc;
-    }
+    } while ((in->n || step.made == INFLATE_PIECE) && z->inside);
     return 0;
+}
+
+/* Moves bytes to the head of the member that begins and decodes that when there is enough of it. */
+static int drain_head(struct inflate *z, struct str *bytes, bool last, struct error *err) {
+    size_t want = decoders[z->format].header_bytes, n = MIN(want - z->n_head, bytes->n);
+    if (n)
+        memcpy(z->head + z->n_head, bytes->p, n);
+    z->n_head += n;
+    *bytes = str_skip(*bytes, n);
+    if (z->n_head < want && !last)
+        return 0;
+    struct str head = str_n(z->head, z->n_head);
+    int rc = drain(z, &head, err);
+    memmove(z->head, head.p, head.n);
+    z->n_head = head.n;
+    return rc;
+}
+
+/* last: no more bytes follow. */
+static int feed(struct inflate *z, struct str bytes, bool last, struct error *err) {
+    if (z->format == INFLATE_PLAIN)
+        return feed_plain(z, bytes, err);
+    int rc = 0;
+    while (rc == 0 && (bytes.n || (last && z->n_head))) {
+        if (!z->inside && decoders[z->format].header_bytes)
+            rc = drain_head(z, &bytes, last, err);
+        else
+            rc = drain(z, &bytes, err);
+    }
+    return rc;
 }
 
 /* Starts the decoder of a format and feeds it the bytes that told it. */
@@ -175,7 +211,7 @@ static int begin(struct inflate *z, enum inflate_format format, struct error *er
         if (rc)
             return rc;
     }
-    return feed(z, str_n(z->head, z->n_head), err);
+    return feed(z, str_n(z->magic, z->n_magic), false, err);
 }
 
 struct inflate *inflate_new(const struct inflate_limits *limits, inflate_sink *sink, void *arg) {
@@ -200,14 +236,14 @@ int inflate_push(struct inflate *z, struct str bytes, struct error *err) {
     if (rc)
         return error_set(err, rc, "the stream has failed before");
     while (z->format == INFLATE_UNKNOWN && bytes.n && rc == 0) {
-        z->head[z->n_head++] = bytes.p[0];
+        z->magic[z->n_magic++] = bytes.p[0];
         bytes = str_skip(bytes, 1);
-        enum inflate_format format = detect(z->head, z->n_head);
+        enum inflate_format format = detect(z->magic, z->n_magic);
         if (format != INFLATE_UNKNOWN)
             rc = begin(z, format, err);
     }
     if (rc == 0 && bytes.n)
-        rc = feed(z, bytes, err);
+        rc = feed(z, bytes, false, err);
     z->failed = rc;
     return rc;
 }
@@ -218,6 +254,8 @@ int inflate_end(struct inflate *z, struct error *err) {
         return error_set(err, rc, "the stream has failed before");
     if (z->format == INFLATE_UNKNOWN)
         rc = begin(z, INFLATE_PLAIN, err);
+    else
+        rc = feed(z, STR(""), true, err);
     if (rc == 0 && z->inside)
         rc = error_set(err, -EINVAL, "%s: the data ends early, after %llu bytes", decoders[z->format].name,
                        (unsigned long long)z->in);

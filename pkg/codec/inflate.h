@@ -1,8 +1,8 @@
 /*
  * Streaming decompression of image layers and other downloads: gzip (RFC 1952), zstd (RFC 8878) and plain bytes behind
  * one interface, the format told by the first bytes of the stream. Compressed bytes are pushed in, in pieces of any
- * size; decompressed bytes come out through a callback, in pieces of at most INFLATE_PIECE bytes, before push returns.
- * Memory is fixed: one piece plus the decoder's window.
+ * size; decompressed bytes come out through a callback, in pieces of at most INFLATE_PIECE bytes, before push returns (a
+ * very short last zstd frame: before end returns). Memory is fixed: one piece plus the decoder's window.
  *
  *     struct inflate *z = inflate_new(&limits, sink, arg);
  *     while (more) rc = inflate_push(z, bytes, &err);    stop at the first error

@@ -125,6 +125,16 @@ static void members_behind_one_another(void **state) {
     }
 }
 
+/* What looks like a frame of its own behind the magic number of another must not depend on how it is cut. */
+static void pieces_do_not_change_the_meaning(void **state) {
+    static const char crafted[] = "\x28\xb5\x2f\xfd\x53\x2a\x4d\x18\x02\0\0\0\x78\0";
+    for (size_t step = 1; step <= 14; step++) {
+        struct out out = {.bytes = BUF_INIT};
+        assert_int_equal(run(str_n(crafted, 14), step, NULL, &out, NULL), -EINVAL);
+        buf_fini(&out.bytes);
+    }
+}
+
 static void every_truncation_is_an_error(void **state) {
     static void (*const pack[])(struct buf *, struct str) = {gzip, zstd};
     for (size_t f = 0; f < ARRAY_LEN(pack); f++) {
@@ -237,6 +247,7 @@ int main(void) {
         cmocka_unit_test(all_formats_in_pieces_of_any_size),
         cmocka_unit_test(the_format_and_counts_are_told),
         cmocka_unit_test(members_behind_one_another),
+        cmocka_unit_test(pieces_do_not_change_the_meaning),
         cmocka_unit_test(every_truncation_is_an_error),
         cmocka_unit_test(corrupt_data),
         cmocka_unit_test(a_failed_stream_stays_failed),
