@@ -26,7 +26,10 @@ char *time_format(struct timespec t, int digits, char out[TIME_RFC3339_MAX]) {
     struct tm tm;
     time_t s = t.tv_sec;
     gmtime_r(&s, &tm);
-    size_t n = strftime(out, TIME_RFC3339_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+    /* not strftime(): years before 1000 have four digits as well */
+    size_t n = (size_t)snprintf(out, TIME_RFC3339_MAX - 12, "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
+                                tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    n = MIN(n, (size_t)TIME_RFC3339_MAX - 13);
     long frac = t.tv_nsec;
     for (int i = digits; i < 9; i++)
         frac /= 10;
