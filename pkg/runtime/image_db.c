@@ -62,7 +62,8 @@ static int load_layer(struct image_store *s, struct str name) {
     l->bytes = (uint64_t)json_int_at(v, "bytes", 0);
     l->entries = (uint32_t)json_int_at(v, "entries", 0);
     map_set(&s->layers, chain, l);
-    s->next_number = MAX(s->next_number, number + 1);
+    if (number >= atomic_load(&s->next_number))
+        atomic_store(&s->next_number, number + 1);
     return 0;
 }
 

@@ -202,7 +202,7 @@ static bool try_elsewhere(struct layer_job *j) {
              j->want.source->endpoints[j->blob_endpoint].base.p);
     layer_free(TAKE_PTR(j->layer));
     image_tmp_remove(j->store, j->number);
-    j->number = j->store->next_number++;
+    j->number = atomic_fetch_add(&j->store->next_number, 1);
     j->net_code = j->unpack_code = 0;
     j->net_err = j->unpack_err = (struct error){0};
     j->received = 0;
@@ -265,7 +265,7 @@ static struct layer_job *job_new(struct image_store *s, const struct layer_want 
     j->want.source = registry_source_ref(w->source);
     /* The strings live as long as the source. */
     j->want.blob.digest = str_dup(w->source->arena, w->blob.digest);
-    j->number = s->next_number++;
+    j->number = atomic_fetch_add(&s->next_number, 1);
     list_init(&j->waiters);
     buf_init(&j->backlog, BACKLOG_MAX + 1);
     buf_init(&j->batch, BACKLOG_MAX + 1);

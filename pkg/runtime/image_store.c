@@ -39,6 +39,7 @@ void image_store_release(struct image_store *s) {
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     free(s->root);
+    free(s->tmp);
     free(s->os);
     free(s->arch);
     free(s->variant);
@@ -79,13 +80,14 @@ int image_store_open(const struct image_store_options *o, struct image_store **o
     struct image_store *s = XNEW(struct image_store);
     s->o = *o;
     s->root = xstrdup(o->root);
+    s->tmp = image_store_path(s, "tmp");
     s->os = xstrdup(o->platform_os ? o->platform_os : "linux");
     s->arch = xstrdup(o->platform_arch ? o->platform_arch : "");
     s->variant = xstrdup(o->platform_variant ? o->platform_variant : "");
     s->o.downloads_max = o->downloads_max ? o->downloads_max : 3;
     s->refs = 1;
     s->lock_fd = -1;
-    s->next_number = 1;
+    atomic_init(&s->next_number, 1);
     list_init(&s->objects);
     list_init(&s->ops);
     list_init(&s->commits);

@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "codec/json.h"
 #include "runtime/image.h"
 #include "runtime/image_manifest.h"
@@ -48,7 +50,7 @@ struct image_op {
 
 struct image_store {
     struct image_store_options o;
-    char *root, *os, *arch, *variant;
+    char *root, *tmp, *os, *arch, *variant;
     unsigned refs;
     bool closed;
     int lock_fd;
@@ -60,7 +62,7 @@ struct image_store {
     struct list objects;
     struct list ops;
     struct image_op *running;
-    unsigned next_number;
+    atomic_uint next_number; /* imports take numbers on the pool */
     struct timer unused;
     struct list commits; /* struct commit, waiting */
     bool commit_queued;
