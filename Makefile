@@ -38,7 +38,7 @@ COMMIT ?= $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev
 # --- what to build for ----------------------------------------------------------------------------
 
 HOST_ARCH := $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(patsubst armv7l,armv7,$(shell uname -m))))
-ARCH ?= $(HOST_ARCH)
+override ARCH := $(or $(ARCH),$(HOST_ARCH))
 CC_HOST ?= gcc
 SAN ?=
 
