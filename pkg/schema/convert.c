@@ -3,6 +3,7 @@
  * their name: decoding into the other type does it. Those that differ have a pair of functions in a table.
  */
 #include "schema/convert.h"
+#include "schema/default.h"
 
 struct json *convert_get(const struct json *v, const char *name) {
     struct json *m = json_is(v, JSON_OBJECT) ? json_get_c(v, name) : NULL;
@@ -320,8 +321,8 @@ static void set_version(struct arena *a, const struct schema_resource *to, struc
     struct str version = to->version;
     if (to->group.n > 0)
         version = str_printf(a, "%.*s/%.*s", STR_ARG(to->group), STR_ARG(to->version));
-    json_set_str(a, v, "kind", to->kind);
-    json_set_str(a, v, "apiVersion", version);
+    default_put(a, to->type, v, "kind", json_str(a, to->kind));
+    default_put(a, to->type, v, "apiVersion", json_str(a, version));
 }
 
 struct json *schema_convert(struct arena *a, const struct schema_resource *from, const struct schema_resource *to,

@@ -97,6 +97,8 @@ int convert_crd_out(struct arena *a, struct json *v, struct error *err) {
         gather_shared(a, spec, versions, shared[i]);
     if (json_len(versions) > 0)
         json_set_str(a, spec, "version", json_str_at(json_item(versions, 0), "name"));
+    if (!convert_get(spec, "preserveUnknownFields"))
+        json_set_bool(a, spec, "preserveUnknownFields", false); /* v1beta1 takes true for absent */
     struct json *conversion = convert_get(spec, "conversion"), *webhook = convert_get(conversion, "webhook");
     if (webhook) {
         convert_move(a, webhook, "clientConfig", conversion, "webhookClientConfig");

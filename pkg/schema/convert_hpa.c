@@ -105,6 +105,9 @@ static void values_out(struct arena *a, struct json *m, const struct flat *value
         if (json_is(convert_get(source, member), JSON_OBJECT))
             convert_move(a, convert_get(source, member), values[i].nested, source, values[i].flat);
     }
+    for (size_t i = 0; i < n; i++)
+        if (json_is(convert_get(m, values[i].source), JSON_OBJECT))
+            json_del_c(convert_get(m, values[i].source), member);
 }
 
 static void metrics_in(struct arena *a, const struct json *list, bool status) {
