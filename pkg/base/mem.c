@@ -1,5 +1,8 @@
 #include "base/mem.h"
 
+#if __has_include(<mimalloc.h>)
+#include <mimalloc.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +56,26 @@ char *xasprintf(const char *fmt, ...) {
         fatal("out of memory (formatting)");
     return out;
 }
+
+/* Sanitizer builds have the C library's allocator, where this is of no use. */
+#if __has_include(<mimalloc.h>)
+static long usual_delay_ms;
+
+/* With a delay, freed pages wait for further traffic before they go back. */
+void mem_trim_begin(void) {
+    usual_delay_ms = mi_option_get(mi_option_decommit_delay);
+    mi_option_set(mi_option_decommit_delay, 0);
+}
+
+void mem_trim_end(void) {
+    mi_collect(true);
+    mi_option_set(mi_option_decommit_delay, usual_delay_ms);
+}
+#else
+void mem_trim_begin(void) {}
+
+void mem_trim_end(void) {}
+#endif
 
 void cleanup_free_fn(void *pp) {
     free(*(void **)pp);

@@ -31,6 +31,11 @@ char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((malloc, returns_nonnull));
 
+/* Between the two, memory that this thread frees goes back to the kernel, which allocators else put off for long: around the
+ * freeing of much at once, when the process will be idle after it. One thread at a time. */
+void mem_trim_begin(void);
+void mem_trim_end(void);
+
 #define XNEW(type) ((type *)xcalloc(1, sizeof(type)))
 
 /* Scope clean-up: `cleanup_free char *p = NULL;` */

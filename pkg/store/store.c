@@ -9,6 +9,7 @@
 #define SWEEP_MS 10000
 #define SWEEP_SLACK_MS 5000
 #define TREES_BURST MiB(16)
+#define TREES_TRIM MiB(1) /* worth giving back to the kernel */
 
 /* --- turns on the loop -------------------------------------------------------------------------------------------- */
 
@@ -37,6 +38,9 @@ bool store_posted(struct store *s) {
 }
 
 static void sweep_now(struct store *s, bool force) {
+    bool trim = !force && object_trees_bytes() > TREES_TRIM;
+    if (trim)
+        mem_trim_begin();
     for (size_t i = 0; i < s->kinds.n; i++) {
         const struct set *set = &s->kinds.items[i]->objects;
         struct object *o;
@@ -51,6 +55,8 @@ static void sweep_now(struct store *s, bool force) {
     }
     hub_sweep(&s->hub);
     s->trees_floor = object_trees_bytes();
+    if (trim)
+        mem_trim_end();
 }
 
 static void on_turn(void *arg) {
@@ -255,6 +261,11 @@ void store_stats(const struct store *s, struct store_stats *out) {
         .committed_writes = s->commit.writes,
         .volatile_writes = s->volatile_writes,
         .watchers = s->hub.watchers,
+        .history_events = s->hub.end - s->hub.first,
+        .history_bytes = s->hub.bytes,
+        .tree_bytes = object_trees_bytes(),
+        .pending_writes = s->commit.pending->entries.n + (s->commit.flight ? s->commit.flight->entries.n : 0),
+        .failing = s->commit.failure.code != 0,
     };
 }
 

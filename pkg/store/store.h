@@ -143,5 +143,9 @@ void store_watch_stop(struct store_watch *w);
 
 struct store_stats {
     uint64_t objects, bytes, commits, committed_writes, volatile_writes, watchers;
+    uint64_t history_events, history_bytes; /* kept for watches; bytes beyond those of the objects that exist */
+    uint64_t tree_bytes;                    /* parsed forms, now */
+    uint64_t pending_writes;                /* applied, not durable yet */
+    bool failing;                           /* store_writable() says why */
 };
 void store_stats(const struct store *s, struct store_stats *out);
