@@ -4,33 +4,59 @@
 #include "codec/json.h"
 #include "codec/json_private.h"
 
-/* buf_reserve() without the call when there is room. */
-static inline char *room(struct buf *b, size_t n) {
-    if (n < b->cap - b->n && b->n + n <= b->limit && b->p)
-        return b->p + b->n;
-    return buf_reserve(b, n);
+/* Where the next byte goes: the buffer's fields in registers. Its length and final NUL are set when the writer is done. */
+struct cursor {
+    char *p, *end; /* end: of the room there is, a NUL not counted */
+    struct buf *b;
+};
+
+static void cursor_begin(struct cursor *c, struct buf *b) {
+    size_t limit = b->limit ? b->limit : BUF_LIMIT_DEFAULT;
+    *c = (struct cursor){b->p, b->p, b};
+    if (b->p) {
+        c->p += b->n;
+        c->end += MAX(MIN(b->cap - 1, limit), b->n);
+    }
 }
 
-static inline void put(struct buf *out, const char *data, size_t n) {
-    char *p = room(out, n);
-    if (!p)
+static void cursor_end(struct cursor *c) {
+    if (!c->b->p)
         return;
-    memcpy(p, data, n);
-    out->n += n;
+    c->b->n = (size_t)(c->p - c->b->p);
+    *c->p = 0;
 }
 
-static inline void put_char(struct buf *out, char c) {
-    char *p = room(out, 1);
-    if (!p)
+static __attribute__((noinline)) bool grow(struct cursor *c, size_t n) {
+    cursor_end(c);
+    bool fits = buf_reserve(c->b, n) != NULL;
+    cursor_begin(c, c->b);
+    return fits;
+}
+
+/* Whether n more bytes fit; otherwise the buffer has failed. */
+static inline bool room(struct cursor *c, size_t n) {
+    return (size_t)(c->end - c->p) >= n || grow(c, n);
+}
+
+/* For runs of unknown, and constants of known length. */
+static inline void put(struct cursor *c, const char *data, size_t n) {
+    if (!room(c, n))
         return;
-    *p = c;
-    out->n++;
+    memcpy(c->p, data, n);
+    c->p += n;
 }
 
-/* The writers above leave out the NUL behind the data; this puts it. */
-static void terminate(struct buf *out) {
-    if (out->p)
-        out->p[out->n] = 0;
+/* For a handful of bytes, which a call of memcpy() would take longer for. */
+static inline void put_few(struct cursor *c, const char *data, size_t n) {
+    if (!room(c, n))
+        return;
+    while (n--)
+        *c->p++ = *data++;
+}
+
+static inline void put_char(struct cursor *c, char ch) {
+    if (room(c, 1))
+        *c->p++ = ch;
 }
 
 /* --- strings ----------------------------------------------------------------------------------------------------- */
@@ -54,47 +80,61 @@ static const char *skip_copied(const char *p, const char *end) {
 }
 
 /* Writes the escape of what stands at p and returns how many bytes of input that was. */
-static size_t put_escape(struct buf *out, const char *p, const char *end) {
+static size_t put_escape(struct cursor *c, const char *p, const char *end) {
     static const char shorts[256] = {
         ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
     static const char hex[] = "0123456789abcdef";
-    unsigned char c = (unsigned char)*p;
-    if (c == 0xE2) {
+    unsigned char ch = (unsigned char)*p;
+    if (ch == 0xE2) {
         if (end - p >= 3 && (unsigned char)p[1] == 0x80 && ((unsigned char)p[2] | 1) == 0xA9) {
-            put(out, (unsigned char)p[2] == 0xA8 ? "\\u2028" : "\\u2029", 6);
+            put(c, (unsigned char)p[2] == 0xA8 ? "\\u2028" : "\\u2029", 6);
             return 3;
         }
-        put_char(out, *p);
-    } else if (shorts[c]) {
-        put(out, (char[]){'\\', shorts[c]}, 2);
+        put_char(c, *p);
+    } else if (shorts[ch]) {
+        put(c, (char[]){'\\', shorts[ch]}, 2);
     } else {
-        put(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+        put(c, (char[]){'\\', 'u', '0', '0', hex[ch >> 4], hex[ch & 15]}, 6);
     }
     return 1;
 }
 
-static void put_string(struct buf *out, struct str s) {
+static inline uint64_t load64(const char *p) {
+    uint64_t w;
+    memcpy(&w, p, 8);
+    return w;
+}
+
+/* Copies while it looks: most strings are short and need no escape. */
+static void put_string(struct cursor *c, struct str s) {
     const char *p = s.p, *end = p + s.n;
-    put_char(out, '"');
+    if (!room(c, s.n + 2))
+        return;
+    char *to = c->p;
+    *to++ = '"';
+    for (; end - p >= 8; p += 8, to += 8) {
+        uint64_t w = load64(p);
+        if (json_special(w))
+            break;
+        memcpy(to, &w, 8);
+    }
+    while (p < end && json_plain[(unsigned char)*p])
+        *to++ = *p++;
+    c->p = to;
     while (p < end) {
         const char *stop = skip_copied(p, end);
         if (stop > p)
-            put(out, p, (size_t)(stop - p));
-        p = stop < end ? stop + put_escape(out, stop, end) : stop;
-        if (out->failed)
+            put(c, p, (size_t)(stop - p));
+        p = stop < end ? stop + put_escape(c, stop, end) : stop;
+        if (c->b->failed)
             return;
     }
-    put_char(out, '"');
-}
-
-void json_write_string(struct buf *out, struct str s) {
-    put_string(out, s);
-    terminate(out);
+    put_char(c, '"');
 }
 
 /* --- numbers ----------------------------------------------------------------------------------------------------- */
 
-static void put_int(struct buf *out, int64_t i) {
+static void put_int(struct cursor *c, int64_t i) {
     char digits[24], *end = digits + sizeof(digits), *p = end;
     uint64_t v = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
     do
@@ -102,7 +142,7 @@ static void put_int(struct buf *out, int64_t i) {
     while (v /= 10);
     if (i < 0)
         *--p = '-';
-    put(out, p, (size_t)(end - p));
+    put_few(c, p, (size_t)(end - p));
 }
 
 struct decimal {
@@ -140,18 +180,18 @@ static void shortest(double d, struct decimal *out) {
         try_digits(d, 17, 0, out);
 }
 
-static void put_double(struct buf *out, double d) {
+static void put_double(struct cursor *c, double d) {
     if (!isfinite(d)) {
-        put(out, "null", 4);
+        put(c, "null", 4);
         return;
     }
     double abs = fabs(d);
     if (d < 0) /* and no sign for -0: it reads back as the integer 0 */
-        put_char(out, '-');
+        put_char(c, '-');
     /* Where Go pads the shortest digits with zeros, the whole number itself is written: what is read back, an integer,
      * then equals what was written. */
     if (abs < 9223372036854775808.0 && abs == (double)(int64_t)abs) {
-        put_int(out, (int64_t)abs);
+        put_int(c, (int64_t)abs);
         return;
     }
     struct decimal dec;
@@ -168,79 +208,92 @@ static void put_double(struct buf *out, double d) {
     } else {
         n = snprintf(text, sizeof(text), "%.*s.%s", dec.exponent + 1, dec.digits, dec.digits + dec.exponent + 1);
     }
-    put(out, text, (size_t)n);
+    put(c, text, (size_t)n);
 }
 
 void json_write_double(struct buf *out, double d) {
-    put_double(out, d);
-    terminate(out);
+    struct cursor c;
+    cursor_begin(&c, out);
+    put_double(&c, d);
+    cursor_end(&c);
 }
 
 /* --- trees ------------------------------------------------------------------------------------------------------- */
 
-static void put_scalar(struct buf *out, const struct json *v) {
+static void put_scalar(struct cursor *c, const struct json *v) {
     switch (v->type) {
     case JSON_BOOL:
-        put(out, v->b ? "true" : "false", v->b ? 4 : 5);
+        put_few(c, v->b ? "true" : "false", v->b ? 4 : 5);
         break;
     case JSON_INT:
-        put_int(out, v->i);
+        put_int(c, v->i);
         break;
     case JSON_DOUBLE:
-        put_double(out, v->d);
+        put_double(c, v->d);
         break;
     case JSON_STRING:
-        put_string(out, v->s);
+        put_string(c, v->s);
         break;
     default:
-        put(out, "null", 4);
+        put(c, "null", 4);
     }
 }
 
-static void new_line(struct buf *out, int spaces) {
-    put_char(out, '\n');
-    char *p = spaces > 0 ? room(out, (size_t)spaces) : NULL;
-    if (p) {
-        memset(p, ' ', (size_t)spaces);
-        out->n += (size_t)spaces;
+static void new_line(struct cursor *c, int spaces) {
+    put_char(c, '\n');
+    if (spaces > 0 && room(c, (size_t)spaces)) {
+        memset(c->p, ' ', (size_t)spaces);
+        c->p += spaces;
     }
 }
 
 /* step < 0: compact. */
-static void put_tree(struct buf *out, const struct json *v, int step, int indent) {
+static void put_tree(struct cursor *c, const struct json *v, int step, int indent) {
     if (!v || (v->type != JSON_OBJECT && v->type != JSON_ARRAY)) {
         if (v)
-            put_scalar(out, v);
+            put_scalar(c, v);
         else
-            put(out, "null", 4);
+            put(c, "null", 4);
         return;
     }
     bool object = v->type == JSON_OBJECT;
-    put_char(out, object ? '{' : '[');
-    for (uint32_t i = 0; i < v->n && !out->failed; i++) {
+    put_char(c, object ? '{' : '[');
+    for (uint32_t i = 0; i < v->n && !c->b->failed; i++) {
         if (i)
-            put_char(out, ',');
+            put_char(c, ',');
         if (step >= 0)
-            new_line(out, indent + step);
+            new_line(c, indent + step);
         if (object) {
-            put_string(out, v->members[i].key);
-            put(out, ": ", step >= 0 ? 2 : 1);
+            put_string(c, v->members[i].key);
+            put_few(c, ": ", step >= 0 ? 2 : 1);
         }
-        put_tree(out, object ? v->members[i].value : v->items[i], step, indent + step);
+        put_tree(c, object ? v->members[i].value : v->items[i], step, indent + step);
     }
     if (v->n && step >= 0)
-        new_line(out, indent);
-    put_char(out, object ? '}' : ']');
+        new_line(c, indent);
+    put_char(c, object ? '}' : ']');
+}
+
+static void write_tree(struct buf *out, const struct json *v, int step) {
+    struct cursor c;
+    cursor_begin(&c, out);
+    put_tree(&c, v, step, 0);
+    cursor_end(&c);
 }
 
 void json_write(struct buf *out, const struct json *v) {
-    put_tree(out, v, -1, 0);
-    terminate(out);
+    write_tree(out, v, -1);
 }
 
 void json_write_indent(struct buf *out, const struct json *v, int spaces) {
-    put_tree(out, v, MAX(spaces, 0), 0);
-    terminate(out);
+    write_tree(out, v, MAX(spaces, 0));
+}
+
+void json_write_string(struct buf *out, struct str s) {
+    struct cursor c;
+    cursor_begin(&c, out);
+    put_string(&c, s);
+    cursor_end(&c);
 }
 
 struct str json_text(struct arena *a, const struct json *v) {
