@@ -46,13 +46,27 @@ static void must_create(struct world *w, const char *resource, const char *ns, c
     object_unref(o);
 }
 
+/* A log that remembers nothing and fails on command. */
+static atomic_bool disk_full;
+static int log_load(void *log,
+                    void (*each)(void *arg, struct str kind, struct str ns, struct str name, struct str json,
+                                 int64_t revision, int64_t id),
+                    void *arg, int64_t *reserved, struct error *err) {
+    return 0;
+}
+static int log_commit(void *log, const struct store_log_entry *e, size_t n, int64_t reserve, struct error *err) {
+    return atomic_load(&disk_full) ? error_set(err, -ENOSPC, "disk full") : 0;
+}
+static void log_close(void *log) {}
+static const struct store_log_ops log_ops = {log_load, log_commit, log_close};
+
 static struct world *world_new(void) {
     struct world *w = XNEW(struct world);
     struct error err = {0};
     pki_init();
     w->core = loop_new("core");
     w->mine = loop_new("mine");
-    struct store_options so = {.loop = w->core};
+    struct store_options so = {.loop = w->core, .ops = &log_ops};
     assert_int_equal(store_open(&so, &w->store, &err), 0);
     assert_int_equal(pki_key_new(&w->key, &err), 0);
     w->keys[0] = w->key;
@@ -265,6 +279,28 @@ static void an_informer_may_be_stopped_in_its_callback(void **state) {
     world_free(w);
 }
 
+/* What is not durable is not acted on; once there is space again everything comes by itself. */
+static void nothing_is_told_that_a_crash_could_take_back(void **state) {
+    struct world *w = world_new();
+    struct diary before = {0}, after = {0};
+    inform(w, &before, "configmaps", NULL, NULL);
+    SPIN(w->mine, before.synced);
+    atomic_store(&disk_full, true);
+    struct answer a = config_map(w, CLIENT_CREATE, "a", "");
+    refused(a, -ENOSPC, 500, "InternalError");
+    assert_non_null(strstr(a.message, "etcdserver: no space"));
+    inform(w, &after, "configmaps", NULL, NULL);
+    quiet(w);
+    assert_string_equal(before.text, "! ");
+    assert_string_equal(after.text, "");
+    atomic_store(&disk_full, false);
+    SPIN(w->mine, after.synced && strstr(before.text, "+a"));
+    assert_string_equal(after.text, "+a ! ");
+    client_informer_stop(before.i);
+    client_informer_stop(after.i);
+    world_free(w);
+}
+
 struct flood {
     struct world *w;
     atomic_bool done;
@@ -412,6 +448,7 @@ int main(void) {
         cmocka_unit_test(selectors_let_objects_come_and_go),
         cmocka_unit_test(an_empty_list_syncs_and_nonsense_does_not),
         cmocka_unit_test(an_informer_may_be_stopped_in_its_callback),
+        cmocka_unit_test(nothing_is_told_that_a_crash_could_take_back),
         cmocka_unit_test(a_slow_caller_gets_the_state_anew),
         cmocka_unit_test(requests_are_answered_with_object_or_status),
         cmocka_unit_test(a_node_may_not_do_everything),
