@@ -10,7 +10,7 @@ struct commit {
     struct list link;
     struct layer_commit c;
     struct image_layer *layer;
-    const char **below; /* directories of the layers below, lowest first; only with implied directories */
+    char **below; /* where the layers below are now, lowest first; only with implied directories */
     size_t below_n;
     bool present; /* somebody else was first */
     int code;
@@ -34,7 +34,8 @@ static struct image_layer *layer_by_chain(const struct commit_op *op, const char
 
 /* Finds the directories below. False while one of them is not there. */
 static bool find_below(const struct commit_op *op, struct commit *c) {
-    const char *dirs[IMAGE_LAYERS_MAX];
+    struct image_layer *dirs[IMAGE_LAYERS_MAX];
+    struct image_store *s = op->op.store;
     size_t n = 0;
     if (!c->c.implied || !c->c.implied[0])
         return true;
@@ -42,13 +43,16 @@ static bool find_below(const struct commit_op *op, struct commit *c) {
         struct image_layer *l = layer_by_chain(op, chain);
         if (!l || n == IMAGE_LAYERS_MAX)
             return false;
-        dirs[n++] = l->path;
+        dirs[n++] = l;
         chain = l->below;
     }
     c->below = xcalloc(n + 1, sizeof(char *));
     c->below_n = n;
-    for (size_t i = 0; i < n; i++)
-        c->below[i] = dirs[n - 1 - i];
+    for (size_t i = 0; i < n; i++) {
+        struct image_layer *l = dirs[n - 1 - i];
+        bool present = map_get(&s->layers, str_c(l->chain)) == l; /* else it is committed by this operation too */
+        c->below[i] = present ? xstrdup(l->path) : image_store_path(s, "tmp/%u", l->number);
+    }
     return true;
 }
 
@@ -109,7 +113,7 @@ static void commit_work(struct image_op *base) {
         struct commit *c = op->items.items[i];
         cleanup_free char *dir = image_store_path(base->store, "tmp/%u", c->c.number);
         if (!c->present && c->below_n)
-            layer_adopt_implied(dir, str_c(c->c.implied), c->below, c->below_n);
+            layer_adopt_implied(dir, str_c(c->c.implied), (const char *const *)c->below, c->below_n);
     }
     if (commit_all(op, &err) == 0)
         return;
@@ -122,6 +126,8 @@ static void commit_work(struct image_op *base) {
 }
 
 static void commit_free(struct commit *c) {
+    for (size_t i = 0; i < c->below_n; i++)
+        free(c->below[i]);
     free(c->c.implied);
     free(c->below);
     free(c);

@@ -135,7 +135,7 @@ static inline void box_make_image(struct box *b) {
     static const char *const applets[] = {
         "sh",   "cat",  "echo", "sleep", "id",    "true", "false", "ls",     "mkdir", "touch", "ps",     "env",  "pwd",
         "grep", "head", "dd",   "yes",   "seq",   "kill", "test",  "mount",  "tail",  "wc",    "readlink", "tty", "stty",
-        "ln",   "rm",   "mv",   "mknod", "chmod", "hostname", "printf", "stat", "find", "cut", "ip", "nc", "sed", "awk", "unshare", "df", "usleep"};
+        "umount", "tr", "ln",   "rm",   "mv",   "mknod", "chmod", "hostname", "printf", "stat", "find", "cut", "ip", "nc", "sed", "awk", "unshare", "df", "usleep"};
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
         assert_int_equal(mkdir(box_path("%s%s", b->image_dir, dirs[i]), 0755), 0);
     chmod(box_path("%s/tmp", b->image_dir), 01777);
