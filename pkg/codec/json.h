@@ -45,7 +45,8 @@ struct json_limits {
     void *arg;
 };
 
-/* Parses one JSON text with nothing but white space behind it. limits may be NULL. NULL on error: -EINVAL, -E2BIG in
+/* Parses one JSON text (RFC 8259, strict: UTF-8 too) with nothing but white space behind it. Integers beyond int64 become
+ * doubles. A tree takes about four times the size of its text. limits may be NULL. NULL on error: -EINVAL, -E2BIG in
  * err->code, message with the line and column. Strings may point into the text's copy; text need not stay. */
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct error *err);
 /* Compact output, members in order. Strings are escaped as Go's encoder does without HTML escaping. */
@@ -89,7 +90,9 @@ static inline bool json_is(const struct json *v, enum json_type t) {
 /* Deep equality; member order does not matter, 1 equals 1.0. NULL equals only NULL. */
 bool json_equal(const struct json *a, const struct json *b);
 
-/* --- editing: only trees the caller owns --- */
+/* --- editing: only trees the caller owns. What is not of the type named is left alone; a NULL value is JSON null. The
+ * arena must have room (arena_alloc aborts): an arena for a request's trees wants some sixteen times the size its body may
+ * have. --- */
 void json_set(struct arena *a, struct json *obj, struct str key, struct json *value); /* adds or replaces; copies key */
 void json_set_c(struct arena *a, struct json *obj, const char *key, struct json *value);
 void json_set_str(struct arena *a, struct json *obj, const char *key, struct str s);
@@ -104,7 +107,7 @@ void json_insert(struct arena *a, struct json *arr, size_t at, struct json *valu
 void json_remove(struct json *arr, size_t at);
 /* The object at a dotted path, made (with its parents) when absent or null; NULL when another type stands in the way. */
 struct json *json_ensure(struct arena *a, struct json *obj, const char *path);
-/* Sets the value at a dotted path, making its parents. */
+/* Sets the value at a dotted path, making its parents; a parent of another type is replaced. */
 void json_put(struct arena *a, struct json *obj, const char *path, struct json *value);
 /* Sorts members by key, bytewise: the canonical order of maps. */
 void json_sort(struct json *obj);
