@@ -57,9 +57,9 @@ static void host_ports(struct arena *a, const struct schema_type *t, const struc
         struct json *of = get(json_item(containers, i), "ports");
         for (size_t k = 0; k < json_len(of); k++) {
             struct json *port = json_item(of, k);
-            if (json_int_at(port, "hostPort", 0) == 0 && get(port, "containerPort"))
-                default_put(a, ports->type->element, port, "hostPort",
-                            json_int(a, json_int_at(port, "containerPort", 0)));
+            int64_t number = json_int_at(port, "containerPort", 0);
+            if (json_int_at(port, "hostPort", 0) == 0 && number != 0)
+                default_put(a, ports->type->element, port, "hostPort", json_int(a, number));
         }
     }
 }
