@@ -206,10 +206,9 @@ static void failures(void **state) {
     assert_null(schema_convert(a, pod, pod, tree(a, "[]"), &err));
     assert_null(schema_convert(a, ingress, ingress->storage, tree(a, "{'spec':{'rules':5}}"), &err));
     /* Trees that no decoder has seen do no harm. */
-    static const char *const odd[] = {
-        "{}", "{'spec':[]}",
-        "{'spec':{'metrics':[1,null,[]],'rules':[{'http':1}],"
-        "'versions':[1,[]],'conversion':5,'selector':[]},'endpoints':[1,{'topology':1}]}"};
+    static const char mixed[] = "{'spec':{'metrics':[1,null,[]],'rules':[{'http':1}],'versions':[1,[]],"
+                                "'conversion':5,'selector':[]},'endpoints':[1,{'topology':1}]}";
+    const char *const odd[] = {"{}", "{'spec':[]}", mixed};
     const struct schema *s = schema_builtin();
     for (size_t i = 0; i < schema_resources_n(s); i++) {
         const struct schema_resource *r = schema_resource_at(s, i);
