@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define TEXT_MAX MiB(8)
+#define BYTES_PER_BYTE 4 /* of a compiled schema for each byte of text, a little more than it takes */
 #define TYPES_MAX 60000
 
 static const struct {
@@ -519,7 +520,7 @@ struct schema *schema_compile(struct str text, struct error *err) {
         error_set(err, -E2BIG, "schema: more than %zu bytes", (size_t)TEXT_MAX);
         return NULL;
     }
-    struct arena *a = arena_new(KiB(64), 0);
+    struct arena *a = arena_new(KiB(4) + text.n * (BYTES_PER_BYTE + 1), 0);
     return compile(a, str_dup(a, text), err);
 }
 
@@ -537,7 +538,7 @@ static struct schema *builtin;
 static void make_builtin(void) {
     struct error err = {0};
     struct str text = {schema_files_start, (size_t)(schema_files_end - schema_files_start)};
-    builtin = compile(arena_new(KiB(256), 0), text, &err);
+    builtin = compile(arena_new(text.n * BYTES_PER_BYTE, 0), text, &err);
     if (!builtin)
         fatal("built-in schema: %s", err.msg);
 }

@@ -238,7 +238,8 @@ static int device_requests_in(struct arena *a, struct json *v, struct error *err
     const struct json *list = device_requests(v);
     for (size_t i = 0; i < json_len(list); i++) {
         struct json *request = json_item(list, i), *exactly = json_object(a);
-        if (json_len(convert_get(request, "firstAvailable")) > 0)
+        bool alternatives = json_len(convert_get(request, "firstAvailable")) > 0;
+        if (!json_is(request, JSON_OBJECT) || (alternatives && json_str_at(request, "deviceClassName").n == 0))
             continue;
         for (size_t k = 0; k < ARRAY_LEN(names); k++)
             convert_move(a, request, names[k], exactly, names[k]);
@@ -294,8 +295,10 @@ static const struct conversion conversions[] = {
     {STR_INIT("policy"), BETA, STR_INIT("PodDisruptionBudget"), budget_in, budget_out},
     {STR_INIT("authorization.k8s.io"), BETA, STR_INIT("SubjectAccessReview"), review_in, review_out},
     {STR_INIT("authorization.k8s.io"), BETA, STR_INIT("LocalSubjectAccessReview"), review_in, review_out},
-    {STR_INIT("flowcontrol.apiserver.k8s.io"), ANY_VERSION, STR_INIT("PriorityLevelConfiguration"), priority_level_in,
+    {STR_INIT("flowcontrol.apiserver.k8s.io"), BETA, STR_INIT("PriorityLevelConfiguration"), priority_level_in,
      priority_level_out},
+    {STR_INIT("flowcontrol.apiserver.k8s.io"), STR_INIT("v1beta2"), STR_INIT("PriorityLevelConfiguration"),
+     priority_level_in, priority_level_out},
     {STR_INIT("node.k8s.io"), STR_INIT("v1alpha1"), STR_INIT("RuntimeClass"), runtime_class_in, runtime_class_out},
     {STR_INIT("autoscaling"), STR_INIT("v1"), STR_INIT("HorizontalPodAutoscaler"), convert_hpa_v1_in,
      convert_hpa_v1_out},
