@@ -33,6 +33,12 @@ static struct json *verbs_json(struct arena *a, unsigned verbs) {
     return v;
 }
 
+/* A group that only lives on for old manifests must not compete for short names and categories with the one that took
+ * its kinds over: clients would warn about it. */
+static bool is_legacy(const struct schema_resource *r) {
+    return !str_eq(r->group, r->storage->group) && !str_eq_c(r->group, "events.k8s.io");
+}
+
 static struct json *names_json(struct arena *a, const struct str *list, size_t n) {
     struct json *v = json_array(a);
     for (size_t i = 0; i < n; i++)
@@ -53,9 +59,9 @@ static struct json *legacy_resource(struct arena *a, const struct schema_resourc
     json_set_bool(a, v, "namespaced", r->namespaced);
     json_set_str(a, v, "kind", r->kind);
     json_set_c(a, v, "verbs", verbs_json(a, r->verbs));
-    if (r->short_names_n)
+    if (r->short_names_n && !is_legacy(r))
         json_set_c(a, v, "shortNames", names_json(a, r->short_names, r->short_names_n));
-    if (r->categories_n)
+    if (r->categories_n && !is_legacy(r))
         json_set_c(a, v, "categories", names_json(a, r->categories, r->categories_n));
     if (r->storage_hash.n)
         json_set_str(a, v, "storageVersionHash", r->storage_hash);
@@ -126,9 +132,9 @@ static struct json *v2_resource(struct arena *a, const struct schema_resource *r
     json_set_cstr(a, v, "scope", r->namespaced ? "Namespaced" : "Cluster");
     json_set_str(a, v, "singularResource", r->singular);
     json_set_c(a, v, "verbs", verbs_json(a, r->verbs));
-    if (r->short_names_n)
+    if (r->short_names_n && !is_legacy(r))
         json_set_c(a, v, "shortNames", names_json(a, r->short_names, r->short_names_n));
-    if (r->categories_n)
+    if (r->categories_n && !is_legacy(r))
         json_set_c(a, v, "categories", names_json(a, r->categories, r->categories_n));
     if (r->subresources_n) {
         struct json *subs = json_array(a);

@@ -3,6 +3,7 @@
  * else is authorised by its attributes before anything about it is answered.
  */
 #include "api/meta.h"
+#include "api/protobuf.h"
 
 struct route { /* of paths that are no resources */
     const char *path;
@@ -118,43 +119,77 @@ static bool unknown_media(struct api_request *q, const char *accepted) {
     return false;
 }
 
-/* Whether the body is YAML; false and the status when its type is not understood. */
-static bool body_format(struct api_request *q, bool *yaml) {
+enum body_format { BODY_JSON, BODY_YAML, BODY_PROTOBUF };
+
+static bool patch_format(struct api_request *q, struct str type, enum body_format *format) {
+    for (size_t i = 0; i < ARRAY_LEN(patch_medias); i++)
+        if (str_eq_c(type, patch_medias[i].type)) {
+            *format = patch_medias[i].yaml ? BODY_YAML : BODY_JSON;
+            q->patch_type = patch_medias[i].patch;
+            return true;
+        }
+    return unknown_media(q, "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml,"
+                            " application/strategic-merge-patch+json");
+}
+
+/* false and the status when the type of the body is not understood. */
+static bool body_format(struct api_request *q, enum body_format *format) {
+    static const struct {
+        const char *type;
+        enum body_format format;
+    } medias[] = {{"", BODY_JSON},
+                  {"*/*", BODY_JSON},
+                  {"application/json", BODY_JSON},
+                  {"text/json", BODY_JSON},
+                  {"application/yaml", BODY_YAML},
+                  {"application/x-yaml", BODY_YAML},
+                  {"text/yaml", BODY_YAML},
+                  {PROTOBUF_MEDIA, BODY_PROTOBUF}};
     struct str type = media_type(q);
-    *yaml = false;
-    if (str_eq_c(q->method, "PATCH")) {
-        for (size_t i = 0; i < ARRAY_LEN(patch_medias); i++)
-            if (str_eq_c(type, patch_medias[i].type)) {
-                *yaml = patch_medias[i].yaml;
-                q->patch_type = patch_medias[i].patch;
-                return true;
-            }
-        return unknown_media(q, "application/json-patch+json, application/merge-patch+json,"
-                                " application/apply-patch+yaml, application/strategic-merge-patch+json");
-    }
-    *yaml = str_eq_c(type, "application/yaml") || str_eq_c(type, "application/x-yaml") || str_eq_c(type, "text/yaml");
-    if (*yaml || type.n == 0 || str_eq_c(type, "application/json") || str_eq_c(type, "text/json") ||
-        str_eq_c(type, "*/*"))
-        return true;
+    if (str_eq_c(q->method, "PATCH"))
+        return patch_format(q, type, format);
+    for (size_t i = 0; i < ARRAY_LEN(medias); i++)
+        if (str_eq_c(type, medias[i].type)) {
+            *format = medias[i].format;
+            return true;
+        }
+    return unknown_media(q, "application/json, application/yaml, " PROTOBUF_MEDIA);
+}
+
+/* What a protobuf body is: the resource, the subresource's own kind, or the options of a deletion. */
+static const struct schema_type *body_type(const struct api_request *q) {
     if (str_eq_c(q->method, "DELETE"))
-        return true;
-    return unknown_media(q, "application/json, application/yaml");
+        return schema_type_find(q->api->schema, STR("meta/v1.DeleteOptions"));
+    return q->sub && q->sub->type ? q->sub->type : q->r->type;
+}
+
+static struct json *parse_format(struct api_request *q, enum body_format format, struct error *err) {
+    struct json_limits limits = {.nodes = API_BODY_NODES_MAX, .duplicate = on_duplicate, .arg = q};
+    if (format == BODY_YAML)
+        return yaml_parse(q->arena, q->body, &limits, err);
+    if (format == BODY_JSON)
+        return json_parse(q->arena, q->body, &limits, err);
+    const struct schema_type *t = body_type(q);
+    if (!t) {
+        error_set(err, -EINVAL, "protobuf is not understood here");
+        return NULL;
+    }
+    return protobuf_object(q->arena, t, q->body, API_BODY_NODES_MAX, err);
 }
 
 static bool parse_body(struct api_request *q) {
-    struct json_limits limits = {.nodes = API_BODY_NODES_MAX, .duplicate = on_duplicate, .arg = q};
     struct error err = {0};
-    bool yaml;
-    if (!body_format(q, &yaml))
-        return false;
+    enum body_format format;
     if (q->body.n == 0)
-        return true;
+        return !str_eq_c(q->method, "PATCH") || body_format(q, &format);
+    if (!body_format(q, &format))
+        return false;
     if (q->body.n > API_BODY_BYTES_MAX) {
         status_set(&q->status, q->arena, 413, "RequestEntityTooLarge", "Request entity too large: limit is %zu",
                    API_BODY_BYTES_MAX);
         return false;
     }
-    q->input = yaml ? yaml_parse(q->arena, q->body, &limits, &err) : json_parse(q->arena, q->body, &limits, &err);
+    q->input = parse_format(q, format, &err);
     if (!q->input && err.code == -E2BIG)
         status_set(&q->status, q->arena, 413, "RequestEntityTooLarge", "Request entity too large: %s", err.msg);
     else if (!q->input)

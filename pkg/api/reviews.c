@@ -104,7 +104,11 @@ static void add_rule(void *arg, const struct json *rule) {
         if (json_len(v))
             json_set_c(b->a, out, members[i], json_copy(b->a, v));
     }
-    json_append(b->a, urls ? b->urls : b->resources, out);
+    struct json *list = urls ? b->urls : b->resources;
+    for (size_t i = 0; i < json_len(list); i++)
+        if (json_equal(json_item(list, i), out))
+            return;
+    json_append(b->a, list, out);
 }
 
 /* What system:masters may do stands in no role. */

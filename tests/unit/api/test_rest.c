@@ -330,7 +330,8 @@ static void bad_bodies(void **state) {
     expect(f, 400, "POST", CM, "{\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"5\"}}");
     expect_message(f, 400, "POST", DEPS, NULL, "{\"apiVersion\":\"v1\",\"kind\":\"Deployment\"}",
                    "the API version in the data (v1) does not match the expected API version (apps/v1)");
-    expect_as(f, ADMIN_TOKEN, 415, "POST", CM, "Content-Type: application/vnd.kubernetes.protobuf", "k8s");
+    expect_as(f, ADMIN_TOKEN, 415, "POST", CM, "Content-Type: application/cbor", "k8s");
+    expect_as(f, ADMIN_TOKEN, 400, "POST", CM, "Content-Type: application/vnd.kubernetes.protobuf", "k8s");
     expect(f, 405, "POST", CM "/x", "{}");
     expect(f, 404, "GET", "/api/v1/namespaces/default/nonsense", NULL);
     expect(f, 404, "GET", "/apis/nonsense/v1/pods", NULL);
