@@ -1,5 +1,5 @@
 /* Deployment: rolls ReplicaSets from one template to the next within maxSurge and maxUnavailable. */
-#include "deployment.h"
+#include "controllers/deployment.h"
 
 /* --- strategies ------------------------------------------------------------------------------------------------- */
 

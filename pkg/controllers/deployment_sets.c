@@ -1,7 +1,7 @@
 /* The ReplicaSets of a Deployment: finding them, making the newest, revisions, scaling, history. */
 #include <stdlib.h>
 
-#include "deployment.h"
+#include "controllers/deployment.h"
 
 static int64_t revision_of(const struct json *o) {
     int64_t v = 0;

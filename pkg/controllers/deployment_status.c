@@ -1,7 +1,7 @@
 /* Status and conditions of a Deployment. */
 #include <stdio.h>
 
-#include "deployment.h"
+#include "controllers/deployment.h"
 
 bool rollout_complete(const struct rollout *r) {
     if (!r->newest)
@@ -52,9 +52,8 @@ static int64_t set_progressing(struct rollout *r, struct json *status, const str
     bool known = time_parse(json_str_at(old, "lastUpdateTime"), &last);
     if (!known || str_eq(reason, STR("NewReplicaSetAvailable")) || made_progress(before, status)) {
         const char *why = known ? "ReplicaSetUpdated" : "NewReplicaSetCreated";
-        const char *text = known ? "ReplicaSet \"%.*s\" is progressing." : "Created new replica set \"%.*s\"";
-        char message[400];
-        snprintf(message, sizeof(message), text, STR_ARG(name));
+        const char *message = known ? arena_printf(r->a, "ReplicaSet \"%.*s\" is progressing.", STR_ARG(name))
+                                    : arena_printf(r->a, "Created new replica set \"%.*s\"", STR_ARG(name));
         /* Progress renews the time even when the words stay. */
         struct json *all = json_get_c(status, "conditions");
         for (size_t i = 0; i < json_len(all); i++)

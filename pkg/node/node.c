@@ -221,7 +221,10 @@ static void serve_on_loop(void *arg) {
     static const struct {
         const char *name;
         void (*serve)(struct node *n, struct http_exchange *x, struct pod *p);
-    } routes[] = {{"log", logs_serve}, {"exec", exec_serve}, {"attach", attach_serve}, {"portforward", port_forward_serve}};
+    } routes[] = {{"log", logs_serve},
+                  {"exec", exec_serve},
+                  {"attach", attach_serve},
+                  {"portforward", port_forward_serve}};
     struct served *s = arg;
     struct pod *p = node_pod(s->n, s->pod->uid);
     size_t i = 0;
@@ -287,8 +290,9 @@ static const char *const *keep_list(struct node *n, const char *const *list) {
 static void keep_options(struct node *n, const struct node_options *o) {
     n->o = *o;
     n->arena = arena_new(KiB(4), 0);
-    const char **strings[] = {&n->o.name,        &n->o.data_dir,    &n->o.run_dir,        &n->o.log_dir,    &n->o.address,
-                              &n->o.resolv_conf, &n->o.cluster_dns, &n->o.cluster_domain, &n->o.images_dir, &n->o.version};
+    const char **strings[] = {&n->o.name,       &n->o.data_dir,    &n->o.run_dir,     &n->o.log_dir,
+                              &n->o.address,    &n->o.resolv_conf, &n->o.cluster_dns, &n->o.cluster_domain,
+                              &n->o.images_dir, &n->o.version};
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         *strings[i] = keep(n, *strings[i]);
     n->o.labels = keep_list(n, o->labels);
@@ -361,7 +365,8 @@ int node_start(const struct node_options *o, struct node **out, struct error *er
     keep_options(n, o);
     n->loop = o->loop;
     n->client = o->client;
-    snprintf(n->network_reason, sizeof(n->network_reason), "container runtime network not ready: the pod network starts");
+    snprintf(n->network_reason, sizeof(n->network_reason),
+             "container runtime network not ready: the pod network starts");
     uv_sem_init(&opening.ready, 0);
     loop_post(n->loop, open_on_loop, &opening);
     uv_sem_wait(&opening.ready);

@@ -30,21 +30,21 @@ struct pod_network_ops {
 struct node_options {
     struct loop *loop;
     struct client *client;
-    const char *name;           /* DNS label(s) */
-    const char *data_dir;       /* /var/lib/dory/agent: kubelet-like state below it */
-    const char *run_dir;        /* /run/dory */
-    const char *log_dir;        /* /var/log/pods */
-    const char *address;        /* the node's IP; NULL: chosen from the interfaces */
-    const char *resolv_conf;    /* the host's */
+    const char *name;        /* DNS label(s) */
+    const char *data_dir;    /* /var/lib/dory/agent: kubelet-like state below it */
+    const char *run_dir;     /* /run/dory */
+    const char *log_dir;     /* /var/log/pods */
+    const char *address;     /* the node's IP; NULL: chosen from the interfaces */
+    const char *resolv_conf; /* the host's */
     const char *cluster_dns, *cluster_domain;
     const struct image_registries *registries;
-    const char *images_dir;     /* air-gap images, or NULL */
-    const char *const *labels;  /* "k=v", NULL-terminated or NULL */
-    const char *const *taints;  /* "k=v:Effect" */
+    const char *images_dir;    /* air-gap images, or NULL */
+    const char *const *labels; /* "k=v", NULL-terminated or NULL */
+    const char *const *taints; /* "k=v:Effect" */
     const struct pod_network_ops *network;
     void *network_arg;
-    int max_pods;               /* 0: 110 */
-    const char *version;        /* "v1.36.0+dory1" */
+    int max_pods;        /* 0: 110 */
+    const char *version; /* "v1.36.0+dory1" */
     /* The node's podCIDR is known and the network may be brought up with it: code on the node's loop. */
     void (*on_pod_cidr)(void *arg, const char *cidr);
     void *arg;

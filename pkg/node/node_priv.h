@@ -28,8 +28,8 @@ struct slot {
     struct pod *pod;
     enum slot_kind kind;
     enum slot_state state;
-    const struct json *spec; /* in pod->object */
-    struct str name;         /* in pod->arena */
+    const struct json *spec;     /* in pod->object */
+    struct str name;             /* in pod->arena */
     struct container *container; /* the present one; an exited one stays until it is replaced. NULL: none */
     bool has_run;                /* id, now and exit_message tell of the present run */
     char id[80], image_id[160], image_name[300];
@@ -40,42 +40,42 @@ struct slot {
     struct container_status last;  /* of the run before */
     bool has_last;
     char last_id[80], last_reason[32], last_message[1024];
-    char exit_message[1024];       /* termination message of the present run */
+    char exit_message[1024]; /* termination message of the present run */
     int restart_count;
     int64_t backoff_ms;
-    struct timer timer;            /* back-off, or the end of a kill's grace */
+    struct timer timer; /* back-off, or the end of a kill's grace */
     bool killing, kill_by_probe, started, ready, hook_running;
-    struct probe *probes[3];       /* startup, liveness, readiness */
+    struct probe *probes[3]; /* startup, liveness, readiness */
 };
 
 enum pod_stage {
     POD_NEW,
-    POD_VOLUMES,    /* being written */
-    POD_SANDBOX,    /* monitor starts */
-    POD_NETWORK,    /* addresses */
-    POD_RUNNING,    /* containers come and go */
-    POD_STOPPING,   /* containers end */
-    POD_REMOVING,   /* sandbox, volumes, network go */
-    POD_REMOVED,    /* the API object may go */
+    POD_VOLUMES,  /* being written */
+    POD_SANDBOX,  /* monitor starts */
+    POD_NETWORK,  /* addresses */
+    POD_RUNNING,  /* containers come and go */
+    POD_STOPPING, /* containers end */
+    POD_REMOVING, /* sandbox, volumes, network go */
+    POD_REMOVED,  /* the API object may go */
 };
 
 struct pod {
     struct node *node;
     struct object *object; /* reference: the newest version */
     struct str ns, name, uid;
-    struct arena *arena;   /* names, slots */
+    struct arena *arena; /* names, slots */
     enum pod_stage stage;
     struct sandbox *sandbox;
     struct pod_network_result net;
     bool has_net;
-    struct slot *slots;    /* init containers, then main ones, in the order of the spec */
+    struct slot *slots; /* init containers, then main ones, in the order of the spec */
     size_t slots_n, init_n;
     struct volume_set *volumes;
-    bool gone_from_api;    /* the object was removed under us */
-    bool terminating;      /* deletionTimestamp seen, or evicted, or deadline over */
-    bool finished;         /* Succeeded or Failed: nothing starts any more */
+    bool gone_from_api;                      /* the object was removed under us */
+    bool terminating;                        /* deletionTimestamp seen, or evicted, or deadline over */
+    bool finished;                           /* Succeeded or Failed: nothing starts any more */
     char fail_reason[64], fail_message[200]; /* DeadlineExceeded, Evicted ... */
-    int64_t kill_at_ms;    /* monotonic: when SIGTERM becomes SIGKILL */
+    int64_t kill_at_ms;                      /* monotonic: when SIGTERM becomes SIGKILL */
     struct timer kill_timer, retry_timer, deadline_timer;
     bool sync_posted, busy; /* busy: a step of the sandbox's is under way */
     char started_at[TIME_RFC3339_MAX];
@@ -83,7 +83,7 @@ struct pod {
     struct arena *status_arena; /* of the status sent last */
     struct json *status_sent;
     char wait_reason[64], wait_message[300]; /* why the pod as a whole waits */
-    struct list link; /* node->posted */
+    struct list link;                        /* node->posted */
 };
 
 struct node {
@@ -93,12 +93,14 @@ struct node {
     struct client *client;
     struct runtime *runtime;
     struct image_store *images;
-    struct map pods;    /* uid -> struct pod */
-    struct map found;   /* pod uid -> struct sandbox: found at start, not claimed yet */
-    struct map pulls;   /* image name -> struct pull */
+    struct map pods;                /* uid -> struct pod */
+    struct map found;               /* pod uid -> struct sandbox: found at start, not claimed yet */
+    struct map pulls;               /* image name -> struct pull */
+    struct http_client *probe_http; /* made with the first HTTP probe */
+    struct tls_config *probe_tls;
     struct client_informer *pod_informer, *node_informer, *config_maps, *secrets, *services;
-    int synced;         /* informers that are */
-    bool recovered, network_ready, stopping, cidr_told;
+    int synced; /* informers that are */
+    bool recovered, network_ready, stopping, cidr_told, flush_posted;
     char network_reason[200];
     struct api_node_ops api_ops;
     /* registration.c */
@@ -113,7 +115,8 @@ struct node {
 struct pod *node_pod(struct node *n, struct str uid);
 struct pod *node_pod_by_name(struct node *n, struct str ns, struct str name);
 void node_forget_pod(struct pod *p);
-const char *node_path(struct arena *a, const struct node *n, const char *fmt, ...) PRINTF_LIKE(3, 4); /* below data_dir */
+const char *node_path(struct arena *a, const struct node *n, const char *fmt, ...)
+    PRINTF_LIKE(3, 4); /* below data_dir */
 
 /* --- registration.c --- */
 int registration_start(struct node *n);
@@ -143,6 +146,7 @@ void slot_restart(struct slot *s, const char *why); /* a failed liveness or star
 /* Ends what runs; true when nothing does any more. */
 bool slots_stop(struct pod *p);
 void slots_kill_now(struct pod *p);
+bool slots_idle(const struct pod *p); /* no hook runs that would come back to the pod */
 void slots_fini(struct pod *p);
 void slot_adopt(struct pod *p, struct container *c);
 struct slot *slot_find(struct pod *p, struct str name);
@@ -179,6 +183,9 @@ int volumes_mounts(struct slot *s, struct arena *a, const struct env *env, struc
 void volumes_object_changed(struct node *n, const char *kind, struct object *o);
 /* Unmounts and removes on the pool; done(arg) on the loop. */
 void volumes_remove(struct pod *p, loop_fn done, void *arg);
+/* Whether nothing of the volumes' is under way any more, so that the pod may be freed. */
+bool volumes_idle(const struct pod *p);
+void volumes_free(struct pod *p);
 /* Removes the directories of pods that do not exist any more. */
 void volumes_clean_orphans(struct node *n);
 char *pod_dir(struct arena *a, const struct pod *p);
@@ -197,12 +204,15 @@ void pull_forget(struct slot *s); /* the slot does not wait for it any more */
 void probes_start(struct slot *s);
 void probes_stop(struct slot *s);
 
+/* For requests to pods; checks no certificates, as Kubernetes says of probes. */
+struct http_client *node_http_client(struct node *n);
+
 /* --- hook.c: postStart and preStop --- */
 bool hook_run(struct slot *s, const char *which, loop_fn done, void *arg); /* false: there is none */
 
 /* --- status.c --- */
 struct json *pod_status_make(struct pod *p, struct arena *a); /* pure but for clocks */
-void pod_status_dirty(struct pod *p); /* written soon, several changes at once */
+void pod_status_dirty(struct pod *p);                         /* written soon, several changes at once */
 const char *pod_phase(const struct pod *p);
 bool pod_is_ready_now(const struct pod *p);
 

@@ -64,6 +64,8 @@ struct pod *pod_new(struct node *n, struct object *o) {
     slots_make(p);
     struct str phase = json_str_at(object_json(o), "status.phase");
     p->finished = str_eq(phase, STR("Succeeded")) || str_eq(phase, STR("Failed"));
+    if (p->finished)
+        p->stage = POD_REMOVED; /* it ended before this process began; only its object is left */
     if (json_str_at(object_json(o), "metadata.deletionTimestamp").n)
         pod_terminate(p);
     return p;
@@ -72,6 +74,7 @@ struct pod *pod_new(struct node *n, struct object *o) {
 void pod_free(struct pod *p) {
     REQUIRE(!p->sync_posted && !p->busy && !p->status_flying);
     slots_fini(p);
+    volumes_free(p);
     timer_stop(&p->kill_timer);
     timer_stop(&p->retry_timer);
     timer_stop(&p->deadline_timer);
@@ -191,7 +194,8 @@ static void network_done(void *arg, int code, const struct pod_network_result *r
     p->busy = false;
     if (code < 0) {
         char text[400];
-        snprintf(text, sizeof(text), "Failed to create pod sandbox: failed to set up the pod's network: %.300s", err->msg);
+        snprintf(text, sizeof(text), "Failed to create pod sandbox: failed to set up the pod's network: %.300s",
+                 err->msg);
         p->stage = POD_NETWORK; /* the sandbox is fine: only this step again */
         pod_event(p, "Warning", "FailedCreatePodSandBox", "%s", text);
         timer_set(&p->retry_timer, RETRY_MS, RETRY_MS / 2);
@@ -305,7 +309,8 @@ static void deleted(void *arg, int code, struct object *o, const struct api_stat
 
 static void remove_logs(struct pod *p) {
     struct arena *a = arena_new(KiB(1), 0);
-    dir_remove_all(arena_printf(a, "%s/%.*s_%.*s_%.*s", p->node->o.log_dir, STR_ARG(p->ns), STR_ARG(p->name), STR_ARG(p->uid)),
+    dir_remove_all(arena_printf(a, "%s/%.*s_%.*s_%.*s", p->node->o.log_dir, STR_ARG(p->ns), STR_ARG(p->name),
+                                STR_ARG(p->uid)),
                    NULL);
     arena_free(a);
 }
@@ -314,7 +319,7 @@ static void remove_logs(struct pod *p) {
 static void finish(struct pod *p) {
     bool object_goes = json_str_at(object_json(p->object), "metadata.deletionTimestamp").n > 0;
     if (p->gone_from_api) {
-        if (p->status_flying)
+        if (p->status_flying || !volumes_idle(p) || !slots_idle(p))
             return; /* its answer comes back here */
         remove_logs(p);
         node_forget_pod(p);

@@ -42,7 +42,8 @@ static size_t collect_auths(struct slot *s, struct arena *a, struct image_auth *
     const struct json *refs = json_at(object_json(s->pod->object), "spec.imagePullSecrets");
     size_t n = 0;
     for (size_t i = 0; i < json_len(refs); i++) {
-        struct object *secret = client_informer_get(s->pod->node->secrets, s->pod->ns, json_str_at(json_item(refs, i), "name"));
+        struct object *secret =
+            client_informer_get(s->pod->node->secrets, s->pod->ns, json_str_at(json_item(refs, i), "name"));
         const struct json *data = secret ? json_get_c(object_json(secret), "data") : NULL;
         struct buf b = {.limit = MiB(1)};
         if (base64_decode(&b, json_as_str(json_get_c(data, ".dockerconfigjson"))) == 0 && b.n)
@@ -82,8 +83,8 @@ static void deliver(struct pull *p, struct image *img) {
         image_ref(img);
         s->image = img;
         pod_event(s->pod, "Normal", "Pulled",
-                  "Successfully pulled image \"%.*s\" in %s (%s including waiting). Image size: %llu bytes.", STR_ARG(p->name),
-                  when, when, (unsigned long long)img->size_bytes);
+                  "Successfully pulled image \"%.*s\" in %s (%s including waiting). Image size: %llu bytes.",
+                  STR_ARG(p->name), when, when, (unsigned long long)img->size_bytes);
         pod_want_sync(s->pod);
     }
     pull_free(p);
@@ -99,8 +100,8 @@ static void on_done(void *arg, struct image *img, int code, const struct error *
         return;
     }
     if (img) {
-        deliver(p, img);
         registration_update(p->node);
+        deliver(p, img);
         image_unref(img);
         return;
     }
@@ -135,7 +136,8 @@ static void begin(struct pull *p) {
         }
     }
     p->started_ms = time_mono_ms();
-    p->running = image_pull(p->node->images, p->name, auths, n, &(struct image_pull_events){.on_done = on_done, .arg = p});
+    p->running =
+        image_pull(p->node->images, p->name, auths, n, &(struct image_pull_events){.on_done = on_done, .arg = p});
     arena_free(a);
 }
 
@@ -158,7 +160,8 @@ void pull_start(struct slot *s) {
         image_unref(img);
     if (str_eq(policy, STR("Never"))) {
         char text[500];
-        snprintf(text, sizeof(text), "Container image \"%.*s\" is not present with pull policy of Never", STR_ARG(name));
+        snprintf(text, sizeof(text), "Container image \"%.*s\" is not present with pull policy of Never",
+                 STR_ARG(name));
         pod_event(s->pod, "Warning", "ErrImageNeverPull", "%s", text);
         wait_with(s, "ErrImageNeverPull", text);
         s->state = SLOT_BACKOFF;

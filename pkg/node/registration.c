@@ -74,7 +74,8 @@ static struct json *node_info(struct node *n, struct arena *a) {
     uname(&u);
     json_set_cstr(a, i, "architecture", go_arch());
     json_set_str(a, i, "bootID", file_line(a, "/proc/sys/kernel/random/boot_id"));
-    json_set(a, i, STR("containerRuntimeVersion"), json_strf(a, "dory://%s", n->o.version[0] == 'v' ? n->o.version + 1 : n->o.version));
+    json_set(a, i, STR("containerRuntimeVersion"),
+             json_strf(a, "dory://%s", n->o.version[0] == 'v' ? n->o.version + 1 : n->o.version));
     json_set_cstr(a, i, "kernelVersion", u.release);
     json_set_cstr(a, i, "kubeProxyVersion", "");
     json_set_cstr(a, i, "kubeletVersion", n->o.version);
@@ -145,7 +146,8 @@ static struct json *make_status(struct node *n, struct arena *a) {
     add_condition(n, a, conditions, "MemoryPressure", false, "KubeletHasSufficientMemory",
                   "kubelet has sufficient memory available");
     add_condition(n, a, conditions, "DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure");
-    add_condition(n, a, conditions, "PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available");
+    add_condition(n, a, conditions, "PIDPressure", false, "KubeletHasSufficientPID",
+                  "kubelet has sufficient PID available");
     if (n->network_ready)
         add_condition(n, a, conditions, "Ready", true, "KubeletReady", "kubelet is posting ready status");
     else

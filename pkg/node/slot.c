@@ -19,7 +19,8 @@ static const struct json *spec_list(const struct pod *p, bool init) {
 }
 
 static const struct json *status_of(const struct pod *p, struct str name, bool init) {
-    const struct json *list = json_at(object_json(p->object), init ? "status.initContainerStatuses" : "status.containerStatuses");
+    const struct json *list =
+        json_at(object_json(p->object), init ? "status.initContainerStatuses" : "status.containerStatuses");
     for (size_t i = 0; i < json_len(list); i++)
         if (str_eq(json_str_at(json_item(list, i), "name"), name))
             return json_item(list, i);
@@ -58,6 +59,13 @@ void slots_make(struct pod *p) {
     p->slots = arena_alloc(p->arena, MAX(p->slots_n, (size_t)1) * sizeof(*p->slots));
     for (size_t i = 0; i < p->slots_n; i++)
         make_slot(p, &p->slots[i], i < p->init_n ? json_item(init, i) : json_item(main, i - p->init_n), i < p->init_n);
+}
+
+bool slots_idle(const struct pod *p) {
+    for (size_t i = 0; i < p->slots_n; i++)
+        if (p->slots[i].hook_running)
+            return false;
+    return true;
 }
 
 void slots_rebind(struct pod *p) {
@@ -142,12 +150,17 @@ static void set_backoff(struct slot *s, const char *reason) {
     struct pod *p = s->pod;
     char message[300];
     snprintf(message, sizeof(message), "back-off %s restarting failed container=%.*s pod=%.*s_%.*s(%.*s)",
-             s->backoff_ms >= BACKOFF_MAX_MS ? "5m0s" : s->backoff_ms >= 160000 ? "2m40s" : s->backoff_ms >= 80000 ? "1m20s" : s->backoff_ms >= 40000 ? "40s" : s->backoff_ms >= 20000 ? "20s" : "10s",
+             s->backoff_ms >= BACKOFF_MAX_MS ? "5m0s"
+             : s->backoff_ms >= 160000       ? "2m40s"
+             : s->backoff_ms >= 80000        ? "1m20s"
+             : s->backoff_ms >= 40000        ? "40s"
+             : s->backoff_ms >= 20000        ? "20s"
+                                             : "10s",
              STR_ARG(s->name), STR_ARG(p->name), STR_ARG(p->ns), STR_ARG(p->uid));
     s->state = SLOT_BACKOFF;
     wait_for(s, reason, message);
-    pod_event(p, "Warning", "BackOff", "Back-off restarting failed container %.*s in pod %.*s_%.*s(%.*s)", STR_ARG(s->name),
-              STR_ARG(p->name), STR_ARG(p->ns), STR_ARG(p->uid));
+    pod_event(p, "Warning", "BackOff", "Back-off restarting failed container %.*s in pod %.*s_%.*s(%.*s)",
+              STR_ARG(s->name), STR_ARG(p->name), STR_ARG(p->ns), STR_ARG(p->uid));
     timer_set(&s->timer, s->backoff_ms, s->backoff_ms / 20);
 }
 
@@ -324,6 +337,7 @@ static void kill_now(void *arg) {
     s->hook_running = false;
     if (s->container && s->state == SLOT_RUNNING)
         container_kill(s->container, 0, NULL);
+    pod_want_sync(s->pod);
 }
 
 static void kill_gracefully(struct slot *s) {
