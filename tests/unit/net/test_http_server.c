@@ -308,7 +308,6 @@ static void a_watcher_that_hangs_up_is_noticed(void **state) {
 }
 
 static void a_reader_that_falls_behind_shows_as_backlog(void **state) {
-    cleanup_buf struct buf got = BUF_INIT;
     cleanup_close int fd = dial();
     atomic_store(&site.backlog, 0);
     send_str(fd, STR("GET /flood HTTP/1.1\r\nHost: h\r\n\r\n"));
