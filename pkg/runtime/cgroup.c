@@ -15,8 +15,8 @@ static const struct {
     const char *name;
     uint32_t bit;
 } controllers[] = {
-    {"cpu", CGROUP_CPU},         {"cpuacct", CGROUP_CPUACCT}, {"cpuset", CGROUP_CPUSET},   {"memory", CGROUP_MEMORY},
-    {"pids", CGROUP_PIDS},       {"devices", CGROUP_DEVICES}, {"freezer", CGROUP_FREEZER}, {"name=systemd", CGROUP_SYSTEMD},
+    {"cpu", CGROUP_CPU},   {"cpuacct", CGROUP_CPUACCT}, {"cpuset", CGROUP_CPUSET},   {"memory", CGROUP_MEMORY},
+    {"pids", CGROUP_PIDS}, {"devices", CGROUP_DEVICES}, {"freezer", CGROUP_FREEZER}, {"name=systemd", CGROUP_SYSTEMD},
 };
 
 static uint32_t parse_controllers(struct str list, char separator) {
@@ -261,7 +261,7 @@ int cgroup_probe(const char *top, struct cgroup_layout *out, struct error *err) 
 
 struct setting {
     const char *file;
-    int64_t value;  /* negative: without limit */
+    int64_t value; /* negative: without limit */
     bool is_set, optional;
 };
 
@@ -474,8 +474,8 @@ static int remove_one(const struct cgroup_layout *l, const struct cgroup_hierarc
 int cgroup_remove(const struct cgroup_layout *l, const char *path, struct error *err) {
     int64_t until = time_mono_ms() + 5000, pause_us = 200;
     for (size_t i = 0; i < l->n;) {
-        bool maybe = l->h[i].controllers & (CGROUP_CPUSET | CGROUP_SYSTEMD);
-        int rc = cgroup_is_joined(l, &l->h[i]) || maybe ? remove_one(l, &l->h[i], path) : 0;
+        /* in those that are not used now too: whoever made the group may have used them */
+        int rc = remove_one(l, &l->h[i], path);
         if (rc == 0) {
             i++;
             continue;
@@ -512,11 +512,10 @@ int cgroup_usage(const struct cgroup_layout *l, const char *path, struct contain
                               : not_negative(get_number(l, cpu, path, "cpuacct.usage", NULL));
     u.memory_bytes = (uint64_t)used;
     if (mem) {
-        uint64_t inactive = not_negative(
-            get_number(l, mem, path, "memory.stat", mem->is_v2 ? "inactive_file" : "total_inactive_file"));
+        uint64_t inactive =
+            not_negative(get_number(l, mem, path, "memory.stat", mem->is_v2 ? "inactive_file" : "total_inactive_file"));
         u.memory_working_set_bytes = u.memory_bytes > inactive ? u.memory_bytes - inactive : 0;
-        u.memory_rss_bytes =
-            not_negative(get_number(l, mem, path, "memory.stat", mem->is_v2 ? "anon" : "total_rss"));
+        u.memory_rss_bytes = not_negative(get_number(l, mem, path, "memory.stat", mem->is_v2 ? "anon" : "total_rss"));
     }
     u.pids = not_negative(get_number(l, pids, path, "pids.current", NULL));
     *out = u;

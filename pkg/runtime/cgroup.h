@@ -39,7 +39,7 @@ struct cgroup_layout {
 int cgroup_probe(const char *top, struct cgroup_layout *out, struct error *err);
 /* As above from the text of mountinfo, without making anything. */
 int cgroup_parse_mountinfo(struct str mountinfo, struct cgroup_layout *out);
-const struct cgroup_hierarchy *cgroup_v2(const struct cgroup_layout *l);            /* or NULL */
+const struct cgroup_hierarchy *cgroup_v2(const struct cgroup_layout *l);                        /* or NULL */
 const struct cgroup_hierarchy *cgroup_with(const struct cgroup_layout *l, uint32_t controller); /* or NULL */
 /* Whether a v1 hierarchy gets groups of ours. */
 bool cgroup_is_joined(const struct cgroup_layout *l, const struct cgroup_hierarchy *h);

@@ -16,17 +16,16 @@ static const struct device_rule {
     int major, minor;
     const char *access;
 } rules[] = {
-    {'c', ANY, ANY, "m"}, /* making a node is harmless: opening it is what counts */
-    {'b', ANY, ANY, "m"},
-    {'c', 1, 3, "rwm"},     /* null */
-    {'c', 1, 5, "rwm"},     /* zero */
-    {'c', 1, 7, "rwm"},     /* full */
-    {'c', 1, 8, "rwm"},     /* random */
-    {'c', 1, 9, "rwm"},     /* urandom */
-    {'c', 5, 0, "rwm"},     /* tty */
-    {'c', 5, 1, "rwm"},     /* console */
-    {'c', 5, 2, "rwm"},     /* ptmx */
-    {'c', 136, ANY, "rwm"}, /* pts */
+    {'c', ANY, ANY, "m"},                       /* making a node is harmless: opening it is what counts */
+    {'b', ANY, ANY, "m"},   {'c', 1, 3, "rwm"}, /* null */
+    {'c', 1, 5, "rwm"},                         /* zero */
+    {'c', 1, 7, "rwm"},                         /* full */
+    {'c', 1, 8, "rwm"},                         /* random */
+    {'c', 1, 9, "rwm"},                         /* urandom */
+    {'c', 5, 0, "rwm"},                         /* tty */
+    {'c', 5, 1, "rwm"},                         /* console */
+    {'c', 5, 2, "rwm"},                         /* ptmx */
+    {'c', 136, ANY, "rwm"},                     /* pts */
 };
 
 static int access_bits(const char *access) {
@@ -40,7 +39,8 @@ static int access_bits(const char *access) {
 static size_t put_rule(struct bpf_insn *at, const struct device_rule *r) {
     size_t n = 0, first;
     int other = (BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE | BPF_DEVCG_ACC_MKNOD) & ~access_bits(r->access);
-    at[n++] = (struct bpf_insn){BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0, r->type == 'c' ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK};
+    at[n++] = (struct bpf_insn){BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0,
+                                r->type == 'c' ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK};
     first = n - 1;
     if (other)
         at[n++] = (struct bpf_insn){BPF_JMP | BPF_JSET | BPF_K, 3, 0, 0, other};
@@ -58,12 +58,9 @@ static size_t put_rule(struct bpf_insn *at, const struct device_rule *r) {
 
 int cgroup_device_program(void) {
     struct bpf_insn code[8 + ARRAY_LEN(rules) * 6] = {
-        {BPF_LDX | BPF_MEM | BPF_W, 2, 1, 0, 0},
-        {BPF_ALU | BPF_MOV | BPF_X, 3, 2, 0, 0},
-        {BPF_ALU | BPF_AND | BPF_K, 2, 0, 0, 0xffff},
-        {BPF_ALU | BPF_RSH | BPF_K, 3, 0, 0, 16},
-        {BPF_LDX | BPF_MEM | BPF_W, 4, 1, 4, 0},
-        {BPF_LDX | BPF_MEM | BPF_W, 5, 1, 8, 0},
+        {BPF_LDX | BPF_MEM | BPF_W, 2, 1, 0, 0},      {BPF_ALU | BPF_MOV | BPF_X, 3, 2, 0, 0},
+        {BPF_ALU | BPF_AND | BPF_K, 2, 0, 0, 0xffff}, {BPF_ALU | BPF_RSH | BPF_K, 3, 0, 0, 16},
+        {BPF_LDX | BPF_MEM | BPF_W, 4, 1, 4, 0},      {BPF_LDX | BPF_MEM | BPF_W, 5, 1, 8, 0},
     };
     size_t n = 6;
     for (size_t i = 0; i < ARRAY_LEN(rules); i++)
@@ -76,7 +73,9 @@ int cgroup_device_program(void) {
     attr.insns = (uint64_t)(uintptr_t)code;
     attr.insn_cnt = (uint32_t)n;
     attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
-    int fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+    int fd = -1;
+    for (int i = 0; fd < 0 && i < 10 && (i == 0 || errno == EAGAIN || errno == EINTR); i++) /* a signal interrupts it */
+        fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
     return fd < 0 ? -errno : fd;
 }
 

@@ -109,7 +109,8 @@ static struct spec_mounts copy_mounts(struct arena *a, const struct container_co
             .source = arena_strndup(a, m->source.p, m->source.n),
             .destination = arena_strndup(a, m->destination.p, m->destination.n),
             .flags = (m->read_only ? SPEC_MOUNT_RO : 0) | (m->recursive_read_only ? SPEC_MOUNT_RRO : 0) |
-                     (m->tmpfs || m->source.n == 0 ? SPEC_MOUNT_TMPFS : 0) | (m->create_file ? SPEC_MOUNT_CREATE_FILE : 0),
+                     (m->tmpfs || m->source.n == 0 ? SPEC_MOUNT_TMPFS : 0) |
+                     (m->create_file ? SPEC_MOUNT_CREATE_FILE : 0),
             .propagation = (uint32_t)m->propagation,
             .tmpfs_bytes = m->tmpfs_bytes,
         };
@@ -122,10 +123,10 @@ static int parse_signal(struct str s) {
     static const struct {
         const char *name;
         int number;
-    } names[] = {{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"KILL", SIGKILL}, {"USR1", SIGUSR1},
-                 {"USR2", SIGUSR2}, {"PIPE", SIGPIPE}, {"ALRM", SIGALRM}, {"TERM", SIGTERM}, {"CONT", SIGCONT},
-                 {"STOP", SIGSTOP}, {"TSTP", SIGTSTP}, {"WINCH", SIGWINCH}, {"PWR", SIGPWR}, {"IO", SIGIO},
-                 {"ABRT", SIGABRT}};
+    } names[] = {{"HUP", SIGHUP},     {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"KILL", SIGKILL},
+                 {"USR1", SIGUSR1},   {"USR2", SIGUSR2}, {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},
+                 {"TERM", SIGTERM},   {"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"TSTP", SIGTSTP},
+                 {"WINCH", SIGWINCH}, {"PWR", SIGPWR},   {"IO", SIGIO},     {"ABRT", SIGABRT}};
     int64_t n;
     if (str_to_i64(s, &n))
         return n > 0 && n < 65 ? (int)n : 0;
@@ -173,15 +174,16 @@ static int check_config(const struct sandbox *s, const struct container_config *
         return error_set(err, -EINVAL, "container id \"%.*s\" is not [a-z0-9-], at most 64", STR_ARG(cfg->id));
     if (s->phase != SANDBOX_READY || !s->link)
         return error_set(err, -EPIPE, "the sandbox is not running");
-    LIST_FOREACH(it, (struct list *)(uintptr_t)&s->containers)
-    if (str_eq(LIST_ITEM(it, struct container, node)->id, cfg->id))
-        return error_set(err, -EEXIST, "container %.*s exists", STR_ARG(cfg->id));
+    LIST_FOREACH (it, (struct list *)(uintptr_t)&s->containers)
+        if (str_eq(LIST_ITEM(it, struct container, node)->id, cfg->id))
+            return error_set(err, -EEXIST, "container %.*s exists", STR_ARG(cfg->id));
     if (cfg->argv_n == 0)
         return error_set(err, -EINVAL, "no command specified");
     if (!cfg->image || !cfg->image->layers || !cfg->image->layers[0])
         return error_set(err, -EINVAL, "the image has no layers");
     if (cfg->metadata.n > METADATA_MAX)
-        return error_set(err, -E2BIG, "container metadata of %zu bytes, %zu are allowed", cfg->metadata.n, METADATA_MAX);
+        return error_set(err, -E2BIG, "container metadata of %zu bytes, %zu are allowed", cfg->metadata.n,
+                         METADATA_MAX);
     bool nul = has_nul(cfg->argv, cfg->argv_n) || has_nul(cfg->envp, cfg->envp_n) || has_nul(&cfg->cwd, 1);
     for (size_t i = 0; i < cfg->mounts_n; i++) {
         struct str paths[] = {cfg->mounts[i].source, cfg->mounts[i].destination};

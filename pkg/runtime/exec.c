@@ -26,8 +26,8 @@ static int join_argv(struct buf *out, const struct str *argv, size_t n, struct e
     return out->failed ? error_set(err, -E2BIG, "the command is longer than %zu bytes", ARGV_BYTES_MAX) : 0;
 }
 
-static int call_start(struct exec_call *call, struct container *c, const struct str *argv, size_t argv_n, uint32_t flags,
-                      int width, int height, const int *fds, size_t fds_n, struct error *err) {
+static int call_start(struct exec_call *call, struct container *c, const struct str *argv, size_t argv_n,
+                      uint32_t flags, int width, int height, const int *fds, size_t fds_n, struct error *err) {
     struct sandbox *s = c->sandbox;
     cleanup_buf struct buf text = {.limit = ARGV_BYTES_MAX};
     int rc = join_argv(&text, argv, argv_n, err);
@@ -55,7 +55,7 @@ static void call_kill(struct exec_call *call) {
 }
 
 static struct exec_call *find_call(struct sandbox *s, uint32_t serial) {
-    LIST_FOREACH(it, &s->calls) {
+    LIST_FOREACH (it, &s->calls) {
         struct exec_call *call = LIST_ITEM(it, struct exec_call, node);
         if (call->serial == serial)
             return call;
@@ -166,7 +166,11 @@ static void tell_not_started(void *arg) {
 void container_exec(struct container *c, const struct exec_config *cfg, const struct exec_events *ev) {
     struct exec_process *p = XNEW(struct exec_process);
     int theirs[3] = {-1, -1, -1};
-    *p = (struct exec_process){.ev = *ev, .loop = c->sandbox->rt->loop, .fds = {-1, -1, -1}, .console = -1, .tty = cfg->tty,
+    *p = (struct exec_process){.ev = *ev,
+                               .loop = c->sandbox->rt->loop,
+                               .fds = {-1, -1, -1},
+                               .console = -1,
+                               .tty = cfg->tty,
                                .stdin_open = cfg->stdin_open};
     list_init(&p->call.node);
     p->call.on_started = process_started;
@@ -182,7 +186,8 @@ void container_exec(struct container *c, const struct exec_config *cfg, const st
         error_sys(&p->err, rc, "pipes");
     uint32_t flags = (cfg->tty ? MONITOR_EXEC_TTY : 0) | (cfg->stdin_open ? MONITOR_EXEC_STDIN : 0);
     if (rc == 0)
-        rc = call_start(&p->call, c, cfg->argv, cfg->argv_n, flags, cfg->width, cfg->height, theirs, cfg->tty ? 0 : 3, &p->err);
+        rc = call_start(&p->call, c, cfg->argv, cfg->argv_n, flags, cfg->width, cfg->height, theirs, cfg->tty ? 0 : 3,
+                        &p->err);
     close_all(theirs, 3);
     if (rc < 0)
         loop_post(p->loop, tell_not_started, p);

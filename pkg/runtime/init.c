@@ -230,7 +230,8 @@ void init_container(struct init *in) {
 
 void init_exec(struct init *in, const struct strv *argv, bool tty) {
     struct user_ids user = {.uid = (uint32_t)in->user->uid, .gid = (uint32_t)in->user->gid};
-    for (size_t i = 0; i + sizeof(uint32_t) <= in->user->groups.n && user.groups_n < USER_GROUPS_MAX; i += sizeof(uint32_t))
+    for (size_t i = 0; i + sizeof(uint32_t) <= in->user->groups.n && user.groups_n < USER_GROUPS_MAX;
+         i += sizeof(uint32_t))
         memcpy(&user.groups[user.groups_n++], in->user->groups.p + i, sizeof(uint32_t));
     begin(in);
     set_oom_score(in);

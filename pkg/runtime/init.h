@@ -12,7 +12,14 @@
 #include "runtime/spec.h"
 #include "runtime/user.h"
 
-enum init_report_kind { INIT_FAILED = 1, INIT_WARNING, INIT_CONSOLE /* with the pty */, INIT_USER, INIT_JOINED, INIT_RUNS /* all that may fail but execve is done */ };
+enum init_report_kind {
+    INIT_FAILED = 1,
+    INIT_WARNING,
+    INIT_CONSOLE /* with the pty */,
+    INIT_USER,
+    INIT_JOINED,
+    INIT_RUNS /* all that may fail but execve is done */
+};
 
 struct init_report {
     uint32_t kind;

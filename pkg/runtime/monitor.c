@@ -232,8 +232,10 @@ static void on_signal(struct monitor *m, struct source *s, uint32_t events) {
 static bool sysctl_is_ours(const struct monitor *m, const char *name) {
     static const char *const ipc[] = {"kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."};
     for (const char *p = name; *p; p++) {
-        bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr("._-/", *p);
-        if (!ok || (p[0] == '.' && p[1] == '.') || (p[0] == '/' && p[1] == '/') || (p == name && (*p == '.' || *p == '/')))
+        bool ok =
+            (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr("._-/", *p);
+        if (!ok || (p[0] == '.' && p[1] == '.') || (p[0] == '/' && p[1] == '/') ||
+            (p == name && (*p == '.' || *p == '/')))
             return false;
     }
     if (strncmp(name, "net.", 4) == 0 || strncmp(name, "net/", 4) == 0)
@@ -322,7 +324,8 @@ static int make_shm(struct monitor *m, struct error *err) {
     int rc = 0, at = -1, shm = -1;
     m->shm_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     if (m->shm_ns < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        (shm = rootfs_new_mount("tmpfs", "mode", "1777", "size", size, X_ATTR_NOSUID | X_ATTR_NODEV | X_ATTR_NOEXEC)) < 0 ||
+        (shm = rootfs_new_mount("tmpfs", "mode", "1777", "size", size, X_ATTR_NOSUID | X_ATTR_NODEV | X_ATTR_NOEXEC)) <
+            0 ||
         (at = open(m->spec.root_dir.p, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 || x_move_mount_fd(shm, at) < 0 ||
         fchdir(shm) < 0 || x_pivot_root_here() < 0 || umount2(".", MNT_DETACH) < 0)
         rc = -errno;

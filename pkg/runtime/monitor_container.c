@@ -88,7 +88,10 @@ static void answer_started(struct monitor *m, struct container_record *c, int co
 
 static void write_user(struct monitor *m, const struct container_record *c, const struct user_ids *u) {
     char text[1024], name[MONITOR_ID_MAX + 16];
-    struct user_spec spec = {u->uid, u->gid, {(const char *)u->groups, u->groups_n * sizeof(u->groups[0])}, str_c(u->home)};
+    struct user_spec spec = {u->uid,
+                             u->gid,
+                             {(const char *)u->groups, u->groups_n * sizeof(u->groups[0])},
+                             str_c(u->home)};
     struct buf b = {.p = text, .cap = sizeof(text), .limit = sizeof(text) - 1}; /* within cap: nothing is allocated */
     spec_encode_user(&b, &spec);
     snprintf(name, sizeof(name), "%s.user", c->id);
@@ -218,9 +221,15 @@ static int launch(struct monitor *m, struct container_record *c, struct mapped *
     if (pid < 0)
         return error_sys(err, pid, "clone");
     if (pid == 0) {
-        struct init in = {.sandbox = &m->spec, .spec = spec, .cgroups = &m->cgroups, .report = p->report[1],
-                          .stdio = {p->child[0], p->child[1], p->child[2]}, .shm_ns = m->shm_ns, .wait_joined = true,
-                          .memory = &file->memory, .target = -1};
+        struct init in = {.sandbox = &m->spec,
+                          .spec = spec,
+                          .cgroups = &m->cgroups,
+                          .report = p->report[1],
+                          .stdio = {p->child[0], p->child[1], p->child[2]},
+                          .shm_ns = m->shm_ns,
+                          .wait_joined = true,
+                          .memory = &file->memory,
+                          .target = -1};
         init_container(&in);
     }
     c->pid = pid;
@@ -301,7 +310,7 @@ bool container_reaped(struct monitor *m, int pid, int status) {
     if (c->failed || c->start_serial) {
         bool oom = have_path && cgroup_oom_killed(&m->cgroups, group);
         answer_started(m, c, c->fail_code ? c->fail_code : -EIO,
-                       oom              ? "container init was OOM-killed (memory limit too low?)"
+                       oom            ? "container init was OOM-killed (memory limit too low?)"
                        : c->fail_text ? c->fail_text
                                       : "the container's first process died while it was set up");
         record_free(m, c);

@@ -128,8 +128,8 @@ static int read_plan(struct monitor *m, const char *id, struct str argv, struct 
     return rc < 0 ? error_sys(err, rc, "command") : 0;
 }
 
-static int launch(struct monitor *m, struct exec_record *e, struct container_record *c, const struct monitor_message *msg,
-                  struct plan *p, const int *fds, size_t fds_n, struct error *err) {
+static int launch(struct monitor *m, struct exec_record *e, struct container_record *c,
+                  const struct monitor_message *msg, struct plan *p, const int *fds, size_t fds_n, struct error *err) {
     char group[CGROUP_PATH_MAX];
     int report[2], pidfd = -1;
     bool tty = msg->flags & MONITOR_EXEC_TTY, in_v2;
@@ -139,9 +139,18 @@ static int launch(struct monitor *m, struct exec_record *e, struct container_rec
     /* only where children go is switched, and back again: the monitor itself stays where it is */
     rc = setns(c->pidfd, CLONE_NEWPID) < 0 ? -errno : monitor_clone(m, 0, group, &pidfd, &in_v2);
     if (rc == 0) {
-        struct init in = {.sandbox = &m->spec, .spec = &p->spec, .cgroups = &m->cgroups, .report = report[1],
-                          .stdio = {-1, -1, -1}, .shm_ns = -1, .wait_joined = true, .memory = &p->spec_file.memory,
-                          .target = c->pidfd, .user = &p->user, .width = msg->width, .height = msg->height};
+        struct init in = {.sandbox = &m->spec,
+                          .spec = &p->spec,
+                          .cgroups = &m->cgroups,
+                          .report = report[1],
+                          .stdio = {-1, -1, -1},
+                          .shm_ns = -1,
+                          .wait_joined = true,
+                          .memory = &p->spec_file.memory,
+                          .target = c->pidfd,
+                          .user = &p->user,
+                          .width = msg->width,
+                          .height = msg->height};
         for (size_t i = 0; i < 3 && !tty; i++)
             in.stdio[i] = i < fds_n ? fds[i] : 0;
         init_exec(&in, &p->argv, tty);

@@ -97,12 +97,14 @@ static void flush(struct batch *b) {
 }
 
 /* line: without its newline, unless ends_with_newline says that one follows it in memory. */
-static void add_record(struct monitor *m, struct batch *b, bool is_stderr, bool full, struct str line, bool newline_follows) {
+static void add_record(struct monitor *m, struct batch *b, bool is_stderr, bool full, struct str line,
+                       bool newline_follows) {
     struct container_record *c = b->c;
     if (c->log_fd < 0)
         return;
     char *head = b->heads[b->heads_n];
-    size_t n = (size_t)snprintf(head, HEAD_BYTES, "%s %s %c ", b->stamp, is_stderr ? "stderr" : "stdout", full ? 'F' : 'P');
+    size_t n =
+        (size_t)snprintf(head, HEAD_BYTES, "%s %s %c ", b->stamp, is_stderr ? "stderr" : "stdout", full ? 'F' : 'P');
     size_t size = n + line.n + 1;
     if (c->log_bytes + b->bytes + size > c->log_bytes_max && c->log_bytes + b->bytes > 0) {
         char copy[HEAD_BYTES];

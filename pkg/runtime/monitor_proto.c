@@ -66,7 +66,10 @@ int monitor_receive(int fd, void *room, size_t room_n, struct monitor_message *m
                     size_t *fds_n) {
     union control control;
     struct iovec iov = {room, room_n};
-    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control)};
+    struct msghdr h = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof(control)};
     ssize_t n;
     do
         n = recvmsg(fd, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
@@ -78,7 +81,8 @@ int monitor_receive(int fd, void *room, size_t room_n, struct monitor_message *m
     uint32_t size = 0;
     if ((size_t)n >= sizeof(size))
         memcpy(&size, room, sizeof(size));
-    bool fits = !(h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && size <= (size_t)n && size >= offsetof(struct monitor_message, code);
+    bool fits = !(h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && size <= (size_t)n &&
+                size >= offsetof(struct monitor_message, code);
     if (n == 0 || !fits) {
         for (size_t i = 0; i < got; i++)
             close(fds[i]);

@@ -20,7 +20,7 @@ enum monitor_type {
     /* to the monitor */
     MONITOR_HELLO = 1, /* answered by WELCOME, then CONTAINER for each */
     MONITOR_START,     /* id; its spec is <id>.spec in the state directory. Answered by STARTED */
-    MONITOR_EXEC,      /* id, flags, size; argv, each NUL-terminated, behind; fds: stdin, stdout, stderr; EXEC_STARTED */
+    MONITOR_EXEC, /* id, flags, size; argv, each NUL-terminated, behind; fds: stdin, stdout, stderr; EXEC_STARTED */
     MONITOR_EXEC_KILL, /* serial of the exec */
     MONITOR_FORGET,    /* id of an exited container: its exit code was collected */
     /* from the monitor */

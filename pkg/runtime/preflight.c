@@ -31,9 +31,10 @@ static void set_text(char *out, size_t size, const char *fmt, va_list ap) {
     vsnprintf(out, size, fmt, ap);
 }
 
-static struct preflight_check *add(struct results *r, const char *name, enum preflight_result result, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
-static struct preflight_check *add(struct results *r, const char *name, enum preflight_result result, const char *fmt, ...) {
+static struct preflight_check *add(struct results *r, const char *name, enum preflight_result result, const char *fmt,
+                                   ...) PRINTF_LIKE(4, 5);
+static struct preflight_check *add(struct results *r, const char *name, enum preflight_result result, const char *fmt,
+                                   ...) {
     static struct preflight_check beyond;
     struct preflight_check *c = r->n < r->max ? &r->out[r->n++] : &beyond;
     va_list ap;
@@ -71,10 +72,12 @@ static void check_kernel(struct results *r) {
                ok ? "" : ": 5.12 or later is needed (mount_setattr)"),
            "install a newer kernel: apt install linux-image-generic (or the distribution's current one)");
     ok = geteuid() == 0;
-    remedy(add(r, "root", ok ? PREFLIGHT_OK : PREFLIGHT_FAIL, "user %u", (unsigned)geteuid()), "run it as root: sudo dory ...");
+    remedy(add(r, "root", ok ? PREFLIGHT_OK : PREFLIGHT_FAIL, "user %u", (unsigned)geteuid()),
+           "run it as root: sudo dory ...");
     bool resource = prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) == 1;
     remedy(add(r, "capabilities", resource ? PREFLIGHT_OK : PREFLIGHT_WARN, "%s",
-               resource ? "CAP_SYS_RESOURCE is there" : "no CAP_SYS_RESOURCE: OOM scores cannot be lowered, nor limits raised"),
+               resource ? "CAP_SYS_RESOURCE is there"
+                        : "no CAP_SYS_RESOURCE: OOM scores cannot be lowered, nor limits raised"),
            "run it outside a container, or give that one CAP_SYS_RESOURCE");
 }
 
@@ -88,7 +91,8 @@ static void check_namespaces(struct results *r) {
             snprintf(missing + n, sizeof(missing) - n, "%s%s", n ? ", " : "", names[i]);
         }
     }
-    remedy(add(r, "namespaces", missing[0] ? PREFLIGHT_FAIL : PREFLIGHT_OK, "%s%s", missing[0] ? "missing: " : "all six", missing),
+    remedy(add(r, "namespaces", missing[0] ? PREFLIGHT_FAIL : PREFLIGHT_OK, "%s%s",
+               missing[0] ? "missing: " : "all six", missing),
            "use a kernel with CONFIG_NAMESPACES and its children set");
     bool ok = access("/proc/sys/kernel/seccomp/actions_avail", F_OK) == 0;
     remedy(add(r, "seccomp", ok ? PREFLIGHT_OK : PREFLIGHT_FAIL, "%s", ok ? "filters available" : "no filters"),
@@ -122,7 +126,8 @@ static void memory_remedy(struct preflight_check *c) {
             remedy(c, "add `cgroup_enable=memory cgroup_memory=1` to the end of the line in %s, then reboot", files[i]);
             return;
         }
-    remedy(c, "boot with `cgroup_enable=memory` (in /etc/default/grub: GRUB_CMDLINE_LINUX, then update-grub), and reboot");
+    remedy(c,
+           "boot with `cgroup_enable=memory` (in /etc/default/grub: GRUB_CMDLINE_LINUX, then update-grub), and reboot");
 }
 
 static void check_cgroups(struct results *r) {
@@ -154,22 +159,30 @@ static void check_cgroups(struct results *r) {
     }
     const struct cgroup_hierarchy *v2 = cgroup_v2(&l);
     bool pure = v2 && l.n == 1;
-    remedy(add(r, "cgroups", l.n ? PREFLIGHT_OK : PREFLIGHT_FAIL, "%s", !l.n ? "none mounted" : pure ? "v2" : v2 ? "v1 and v2" : "v1"),
+    remedy(add(r, "cgroups", l.n ? PREFLIGHT_OK : PREFLIGHT_FAIL, "%s",
+               !l.n   ? "none mounted"
+               : pure ? "v2"
+               : v2   ? "v1 and v2"
+                      : "v1"),
            "mount -t cgroup2 none /sys/fs/cgroup");
     for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
         const struct cgroup_hierarchy *h = cgroup_with(&l, needed[i].bit);
-        struct preflight_check *c =
-            add(r, needed[i].name, h ? PREFLIGHT_OK : needed[i].otherwise, "%s", h ? h->mount : "the controller is off");
+        struct preflight_check *c = add(r, needed[i].name, h ? PREFLIGHT_OK : needed[i].otherwise, "%s",
+                                        h ? h->mount : "the controller is off");
         if (needed[i].bit == CGROUP_MEMORY)
             memory_remedy(c);
         else
-            remedy(c, "use a kernel with the %s controller, and do not disable it (cgroup_disable=)", needed[i].name + 7);
+            remedy(c, "use a kernel with the %s controller, and do not disable it (cgroup_disable=)",
+                   needed[i].name + 7);
     }
     int program = v2 ? cgroup_device_program() : -ENOSYS;
     if (program >= 0)
         close(program);
     bool ok = program >= 0 || cgroup_with(&l, CGROUP_DEVICES);
-    remedy(add(r, "cgroup devices", ok ? PREFLIGHT_OK : PREFLIGHT_FAIL, "%s", program >= 0 ? "by BPF" : ok ? "by the v1 controller" : "neither BPF nor v1"),
+    remedy(add(r, "cgroup devices", ok ? PREFLIGHT_OK : PREFLIGHT_FAIL, "%s",
+               program >= 0 ? "by BPF"
+               : ok         ? "by the v1 controller"
+                            : "neither BPF nor v1"),
            "use a kernel with CONFIG_CGROUP_BPF=y");
 }
 
@@ -247,7 +260,8 @@ static void check_links(struct results *r) {
                {"veth", "veth", p.veth, PREFLIGHT_FAIL},
                {"vxlan", "vxlan", p.vxlan, PREFLIGHT_WARN}};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        remedy(add(r, all[i].name, all[i].rc == 0 ? PREFLIGHT_OK : all[i].otherwise, "%s", all[i].rc == 0 ? "works" : strerror(-all[i].rc)),
+        remedy(add(r, all[i].name, all[i].rc == 0 ? PREFLIGHT_OK : all[i].otherwise, "%s",
+                   all[i].rc == 0 ? "works" : strerror(-all[i].rc)),
                "modprobe %s && echo %s >> /etc/modules-load.d/dory.conf", all[i].module, all[i].module);
 }
 
@@ -259,8 +273,8 @@ static void check_sysctls(struct results *r) {
     } all[] = {
         {"br_netfilter", "/proc/sys/net/bridge/bridge-nf-call-iptables",
          "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1", 1, PREFLIGHT_FAIL},
-        {"ip_forward", "/proc/sys/net/ipv4/ip_forward", "sysctl -w net.ipv4.ip_forward=1 (the server does it itself)", 1,
-         PREFLIGHT_WARN},
+        {"ip_forward", "/proc/sys/net/ipv4/ip_forward", "sysctl -w net.ipv4.ip_forward=1 (the server does it itself)",
+         1, PREFLIGHT_WARN},
         {"conntrack", "/proc/sys/net/netfilter/nf_conntrack_max", "modprobe nf_conntrack", 1, PREFLIGHT_FAIL},
         {"inotify instances", "/proc/sys/fs/inotify/max_user_instances",
          "sysctl -w fs.inotify.max_user_instances=8192 (and in /etc/sysctl.d/)", 512, PREFLIGHT_WARN},
@@ -270,9 +284,9 @@ static void check_sysctls(struct results *r) {
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         int64_t v = 0;
         bool there = read_number(all[i].path, &v);
-        struct preflight_check *c = add(r, all[i].name, there && v >= all[i].least ? PREFLIGHT_OK : all[i].otherwise, "%s%s %lld",
-                                        all[i].path, there ? " is" : " is missing; wanted at least",
-                                        (long long)(there ? v : all[i].least));
+        struct preflight_check *c =
+            add(r, all[i].name, there && v >= all[i].least ? PREFLIGHT_OK : all[i].otherwise, "%s%s %lld", all[i].path,
+                there ? " is" : " is missing; wanted at least", (long long)(there ? v : all[i].least));
         remedy(c, "%s", all[i].remedy);
     }
 }

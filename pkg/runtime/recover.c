@@ -224,7 +224,7 @@ static void drop_unknown(struct sandbox *s) {
 static void report(struct recovery *r) {
     struct runtime *rt = r->rt;
     timer_stop(&r->deadline);
-    LIST_FOREACH(it, &rt->sandboxes) {
+    LIST_FOREACH (it, &rt->sandboxes) {
         struct sandbox *s = LIST_ITEM(it, struct sandbox, node);
         if (s->phase != SANDBOX_READY)
             continue;
@@ -247,7 +247,7 @@ static void finish_if_last(struct recovery *r) {
 static void on_deadline(void *arg) {
     struct recovery *r = arg;
     r->waiting++; /* not to end within the loop */
-    LIST_FOREACH(it, &r->rt->sandboxes) {
+    LIST_FOREACH (it, &r->rt->sandboxes) {
         struct sandbox *s = LIST_ITEM(it, struct sandbox, node);
         if (s->recovering)
             give_up(s);

@@ -217,12 +217,14 @@ void rootfs_enter(struct init *in) {
 
 /* --- cgroups ------------------------------------------------------------------------------------------------------- */
 
-static int make_cgroup_mount(struct init *in, const struct cgroup_hierarchy *h, unsigned attr, char *name, size_t name_n) {
+static int make_cgroup_mount(struct init *in, const struct cgroup_hierarchy *h, unsigned attr, char *name,
+                             size_t name_n) {
     static const struct {
         uint32_t bit;
         const char *name;
-    } names[] = {{CGROUP_CPU, "cpu"},       {CGROUP_CPUACCT, "cpuacct"}, {CGROUP_CPUSET, "cpuset"}, {CGROUP_MEMORY, "memory"},
-                 {CGROUP_PIDS, "pids"},     {CGROUP_DEVICES, "devices"}, {CGROUP_FREEZER, "freezer"}};
+    } names[] = {{CGROUP_CPU, "cpu"},        {CGROUP_CPUACCT, "cpuacct"}, {CGROUP_CPUSET, "cpuset"},
+                 {CGROUP_MEMORY, "memory"},  {CGROUP_PIDS, "pids"},       {CGROUP_DEVICES, "devices"},
+                 {CGROUP_FREEZER, "freezer"}};
     int fs = x_fsopen(h->is_v2 ? "cgroup2" : "cgroup");
     if (fs < 0)
         return -errno;
@@ -247,7 +249,8 @@ void rootfs_cgroups(struct init *in) {
     if (!(in->spec->flags & SPEC_PRIVILEGED))
         attr |= X_ATTR_RDONLY;
     char name[96];
-    int target = x_openat2(AT_FDCWD, "sys/fs/cgroup", O_PATH | O_DIRECTORY, 0, X_RESOLVE_NO_SYMLINKS | X_RESOLVE_BENEATH);
+    int target =
+        x_openat2(AT_FDCWD, "sys/fs/cgroup", O_PATH | O_DIRECTORY, 0, X_RESOLVE_NO_SYMLINKS | X_RESOLVE_BENEATH);
     if (target < 0 || !rootfs_is_type(target, ROOTFS_SYSFS))
         return; /* a kernel without cgroupfs in sysfs */
     const struct cgroup_hierarchy *v2 = cgroup_v2(in->cgroups);
@@ -267,7 +270,8 @@ void rootfs_cgroups(struct init *in) {
         int m = make_cgroup_mount(in, h, attr, name, sizeof(name));
         int at = m >= 0 && mkdirat(top, name, 0755) == 0 ? openat(top, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
         if (at < 0 || x_move_mount_fd(m, at) < 0)
-            init_fail(in, m < 0 ? m : -errno, "mounting the cgroup hierarchy %s: %s", name, strerror(m < 0 ? -m : errno));
+            init_fail(in, m < 0 ? m : -errno, "mounting the cgroup hierarchy %s: %s", name,
+                      strerror(m < 0 ? -m : errno));
         close(at);
         close(m);
     }
@@ -278,9 +282,9 @@ void rootfs_cgroups(struct init *in) {
 /* --- volumes ------------------------------------------------------------------------------------------------------- */
 
 static void set_propagation(struct init *in, int source, const struct spec_mount *m) {
-    uint64_t how = m->propagation == MOUNT_BIDIRECTIONAL        ? MS_SHARED
+    uint64_t how = m->propagation == MOUNT_BIDIRECTIONAL       ? MS_SHARED
                    : m->propagation == MOUNT_HOST_TO_CONTAINER ? MS_SLAVE
-                                                                : MS_PRIVATE;
+                                                               : MS_PRIVATE;
     unsigned deep = m->flags & SPEC_MOUNT_RRO ? X_RECURSIVE : 0;
     if (x_mount_setattr(source, X_RECURSIVE, 0, how) < 0)
         init_fail(in, -errno, "setting the propagation of %s: %s", m->destination, strerror(errno));
@@ -312,7 +316,8 @@ void rootfs_volumes(struct init *in) {
         if (fstat(target, &at) < 0 || stat("/", &root) < 0)
             init_fail(in, -errno, "%s: %s", m->destination, strerror(errno));
         if (S_ISDIR(at.st_mode) != S_ISDIR(st.st_mode))
-            init_fail(in, -ENOTDIR, "failed to mount \"%s\" to \"%s\": not a directory (one is a file, the other a directory)",
+            init_fail(in, -ENOTDIR,
+                      "failed to mount \"%s\" to \"%s\": not a directory (one is a file, the other a directory)",
                       tmpfs ? "tmpfs" : m->source, m->destination);
         if (at.st_dev == root.st_dev && at.st_ino == root.st_ino)
             init_fail(in, -EINVAL, "\"%s\" cannot be mounted on the root", m->destination);

@@ -65,7 +65,8 @@ static void make_node(struct init *in, const char *name, mode_t mode, dev_t dev)
 }
 
 static void mount_in_dev(struct init *in, const char *name, int fd) {
-    int at = mkdirat(in->dev, name, 0755) == 0 ? openat(in->dev, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    int at =
+        mkdirat(in->dev, name, 0755) == 0 ? openat(in->dev, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (fd < 0 || at < 0 || x_move_mount_fd(fd, at) < 0)
         init_fail(in, -errno, "mounting /dev/%s: %s", name, strerror(errno));
     close(at);
@@ -73,7 +74,8 @@ static void mount_in_dev(struct init *in, const char *name, int fd) {
 
 /* A privileged container sees the host's devices. What is ours stays: terminals, shared memory, message queues. */
 static void copy_devices(int from, int to, int depth) {
-    static const char *const ours[] = {"pts", "shm", "mqueue", "fd", "stdin", "stdout", "stderr", "ptmx", "console", "core"};
+    static const char *const ours[] = {"pts",    "shm",    "mqueue", "fd",      "stdin",
+                                       "stdout", "stderr", "ptmx",   "console", "core"};
     DIR *d = fdopendir(from);
     if (!d)
         return;
@@ -109,7 +111,7 @@ static void fill_dev(struct init *in) {
     } nodes[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
     static const struct {
         const char *name, *target;
-    } links[] = {{"fd", "/proc/self/fd"},     {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+    } links[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
                  {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},         {"core", "/proc/kcore"}};
     for (size_t i = 0; i < ARRAY_LEN(nodes); i++)
         make_node(in, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor));
@@ -154,10 +156,10 @@ void rootfs_system(struct init *in) {
 
 /* --- hiding -------------------------------------------------------------------------------------------------------- */
 
-static const char *const masked[] = {
-    "/proc/asound",       "/proc/acpi",   "/proc/interrupts", "/proc/kcore",   "/proc/keys",
-    "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-    "/sys/firmware",      "/sys/devices/virtual/powercap"};
+static const char *const masked[] = {"/proc/asound",     "/proc/acpi",        "/proc/interrupts",
+                                     "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+                                     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+                                     "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap"};
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 
 /* Something of procfs or sysfs, or nothing: whatever else may stand there is not what we mean to hide. */

@@ -85,7 +85,7 @@ bool runtime_job_end(struct runtime *rt) {
 
 void runtime_close(struct runtime *rt) {
     rt->closed = true;
-    LIST_FOREACH(it, &rt->sandboxes) {
+    LIST_FOREACH (it, &rt->sandboxes) {
         sandbox_free(LIST_ITEM(it, struct sandbox, node));
     }
     if (rt->jobs == 0)

@@ -51,8 +51,8 @@ struct sandbox {
     sandbox_done started;
     void *started_arg;
     struct timer deadline;
-    unsigned jobs;       /* of its containers, on the pool */
-    bool clean_waits;    /* for them */
+    unsigned jobs;    /* of its containers, on the pool */
+    bool clean_waits; /* for them */
     struct waiter cleaned;
     uint32_t expected; /* CONTAINER messages still to come after WELCOME */
     bool recovering;
@@ -87,7 +87,7 @@ struct exec_call {
 /* --- link.c --- */
 struct link *link_open(struct sandbox *s, int fd, int pidfd); /* takes both */
 int link_send(struct link *l, struct monitor_message *m, struct str extra, const int *fds, size_t fds_n);
-void link_close(struct link *l); /* no more callbacks */
+void link_close(struct link *l);      /* no more callbacks */
 int link_take_socket(struct link *l); /* a copy of its socket, and closes it */
 
 /* --- spawn.c: blocking, on the pool --- */

@@ -33,8 +33,8 @@ void sandbox_set_cgroup(struct sandbox *s, struct str parent) {
 }
 
 void sandbox_free(struct sandbox *s) {
-    LIST_FOREACH(it, &s->containers)
-    container_free(LIST_ITEM(it, struct container, node));
+    LIST_FOREACH (it, &s->containers)
+        container_free(LIST_ITEM(it, struct container, node));
     timer_stop(&s->deadline);
     if (s->link)
         link_close(s->link);
@@ -86,7 +86,7 @@ struct container *sandbox_next(const struct sandbox *s, const struct container *
 }
 
 struct container *sandbox_find(const struct sandbox *s, const char *id) {
-    LIST_FOREACH(it, (struct list *)(uintptr_t)&s->containers) {
+    LIST_FOREACH (it, (struct list *)(uintptr_t)&s->containers) {
         struct container *c = LIST_ITEM(it, struct container, node);
         if (str_eq_c(c->id, id))
             return c;
@@ -105,7 +105,7 @@ void sandbox_fail_pending(struct sandbox *s, int code, const char *text) {
         else
             call->on_exited(call, 137); /* it died with its monitor */
     }
-    LIST_FOREACH(c, &s->containers) {
+    LIST_FOREACH (c, &s->containers) {
         struct container *ctr = LIST_ITEM(c, struct container, node);
         if (ctr->started)
             container_forget(ctr);
@@ -157,7 +157,8 @@ static void clean(struct sandbox *s, loop_fn done, void *arg) {
         return;
     }
     struct clean *c = XNEW(struct clean);
-    *c = (struct clean){.rt = s->rt, .sandbox = s, .id = xstrndup(s->id.p, s->id.n), .pidfd = s->pidfd, .done = done, .arg = arg};
+    *c = (struct clean){
+        .rt = s->rt, .sandbox = s, .id = xstrndup(s->id.p, s->id.n), .pidfd = s->pidfd, .done = done, .arg = arg};
     memcpy(c->cgroup, s->cgroup, sizeof(c->cgroup));
     s->phase = SANDBOX_REMOVING;
     timer_stop(&s->deadline);
@@ -351,7 +352,7 @@ static void lost(struct sandbox *s) {
     link_close(s->link);
     s->link = NULL;
     struct timespec now = time_now();
-    LIST_FOREACH(it, &s->containers) {
+    LIST_FOREACH (it, &s->containers) {
         struct container *c = LIST_ITEM(it, struct container, node);
         if (c->status.state == CONTAINER_EXITED || c->started)
             continue;
@@ -381,7 +382,8 @@ void sandbox_on_hangup(struct sandbox *s, bool dead) {
     if (s->phase != SANDBOX_READY)
         return;
     struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
-    if (!dead && poll(&p, 1, 0) == 0) { /* it lives: the connection was too slow for it. A new one brings all up to date */
+    if (!dead &&
+        poll(&p, 1, 0) == 0) { /* it lives: the connection was too slow for it. A new one brings all up to date */
         int fd = spawn_connect(s->rt->state_dir, s->id);
         if (fd >= 0) {
             struct monitor_message hello = {.type = MONITOR_HELLO};

@@ -19,8 +19,16 @@ int seccomp_compile_default(uint64_t capabilities, struct buf *out, struct error
 int seccomp_compile_json(struct str text, uint64_t capabilities, struct buf *out, struct error *err);
 
 /* --- between the profile readers and the generator --- */
-enum seccomp_op { SECCOMP_NE, SECCOMP_LT, SECCOMP_LE, SECCOMP_EQ, SECCOMP_GE, SECCOMP_GT, SECCOMP_MASKED_EQ,
-                  SECCOMP_NE_32 /* of the low half: for C ints, whose upper half the kernel drops */ };
+enum seccomp_op {
+    SECCOMP_NE,
+    SECCOMP_LT,
+    SECCOMP_LE,
+    SECCOMP_EQ,
+    SECCOMP_GE,
+    SECCOMP_GT,
+    SECCOMP_MASKED_EQ,
+    SECCOMP_NE_32 /* of the low half: for C ints, whose upper half the kernel drops */
+};
 
 struct seccomp_cond {
     uint8_t arg; /* 0..5 */

@@ -38,8 +38,8 @@ static const struct syscall_entry syscalls[] = {
 };
 #undef SYSCALL
 
-#define X32_BIT 0x40000000u   /* x86_64: the x32 convention's numbers */
-#define PRIVATE_NR 0xf0000    /* arm: its own calls begin here */
+#define X32_BIT 0x40000000u /* x86_64: the x32 convention's numbers */
+#define PRIVATE_NR 0xf0000  /* arm: its own calls begin here */
 #define RET_ENOSYS (SECCOMP_RET_ERRNO | ENOSYS)
 
 static int compare_name(const void *key, const void *entry) {

@@ -120,7 +120,8 @@ static void add_cond(struct seccomp_rules *out, const char *name, uint32_t actio
 }
 
 int seccomp_compile_default(uint64_t caps, struct buf *out, struct error *err) {
-    static const uint32_t personas[] = {0, 8, 0x20000, 0x20008, 0xffffffff}; /* linux, linux32, uname26, both, a query */
+    static const uint32_t personas[] = {0, 8, 0x20000, 0x20008,
+                                        0xffffffff}; /* linux, linux32, uname26, both, a query */
     struct seccomp_rules rules = {.default_action = SECCOMP_RET_ERRNO | EPERM};
     add_names(&rules, str_n(allowed, sizeof(allowed) - 1), SECCOMP_RET_ALLOW);
     for (size_t i = 0; i < ARRAY_LEN(allowed_with); i++)
@@ -142,13 +143,47 @@ int seccomp_compile_default(uint64_t caps, struct buf *out, struct error *err) {
 
 /* --- JSON -------------------------------------------------------------------------------------------------------- */
 
-static const char *const capability_names[] = {
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-    "CHECKPOINT_RESTORE"};
+static const char *const capability_names[] = {"CHOWN",
+                                               "DAC_OVERRIDE",
+                                               "DAC_READ_SEARCH",
+                                               "FOWNER",
+                                               "FSETID",
+                                               "KILL",
+                                               "SETGID",
+                                               "SETUID",
+                                               "SETPCAP",
+                                               "LINUX_IMMUTABLE",
+                                               "NET_BIND_SERVICE",
+                                               "NET_BROADCAST",
+                                               "NET_ADMIN",
+                                               "NET_RAW",
+                                               "IPC_LOCK",
+                                               "IPC_OWNER",
+                                               "SYS_MODULE",
+                                               "SYS_RAWIO",
+                                               "SYS_CHROOT",
+                                               "SYS_PTRACE",
+                                               "SYS_PACCT",
+                                               "SYS_ADMIN",
+                                               "SYS_BOOT",
+                                               "SYS_NICE",
+                                               "SYS_RESOURCE",
+                                               "SYS_TIME",
+                                               "SYS_TTY_CONFIG",
+                                               "MKNOD",
+                                               "LEASE",
+                                               "AUDIT_WRITE",
+                                               "AUDIT_CONTROL",
+                                               "SETFCAP",
+                                               "MAC_OVERRIDE",
+                                               "MAC_ADMIN",
+                                               "SYSLOG",
+                                               "WAKE_ALARM",
+                                               "BLOCK_SUSPEND",
+                                               "AUDIT_READ",
+                                               "PERFMON",
+                                               "BPF",
+                                               "CHECKPOINT_RESTORE"};
 
 static bool holds_capability(struct str name, uint64_t caps) {
     if (str_starts(name, STR("CAP_")))
@@ -198,8 +233,12 @@ static int parse_cond(const struct json *v, struct seccomp_cond *out, struct err
     static const struct {
         const char *name;
         enum seccomp_op op;
-    } ops[] = {{"SCMP_CMP_NE", SECCOMP_NE}, {"SCMP_CMP_LT", SECCOMP_LT}, {"SCMP_CMP_LE", SECCOMP_LE},
-               {"SCMP_CMP_EQ", SECCOMP_EQ}, {"SCMP_CMP_GE", SECCOMP_GE}, {"SCMP_CMP_GT", SECCOMP_GT},
+    } ops[] = {{"SCMP_CMP_NE", SECCOMP_NE},
+               {"SCMP_CMP_LT", SECCOMP_LT},
+               {"SCMP_CMP_LE", SECCOMP_LE},
+               {"SCMP_CMP_EQ", SECCOMP_EQ},
+               {"SCMP_CMP_GE", SECCOMP_GE},
+               {"SCMP_CMP_GT", SECCOMP_GT},
                {"SCMP_CMP_MASKED_EQ", SECCOMP_MASKED_EQ}};
     int64_t index = json_int_at(v, "index", -1);
     if (index < 0 || index > 5)
@@ -298,7 +337,8 @@ int seccomp_compile_json(struct str text, uint64_t caps, struct buf *out, struct
     if (!json_is(doc, JSON_OBJECT))
         return error_set(err, -EINVAL, "seccomp profile: not an object");
     struct seccomp_rules rules = {0};
-    int rc = parse_action(json_get_c(doc, "defaultAction"), json_get_c(doc, "defaultErrnoRet"), &rules.default_action, err);
+    int rc =
+        parse_action(json_get_c(doc, "defaultAction"), json_get_c(doc, "defaultErrnoRet"), &rules.default_action, err);
     const struct json *groups = json_get_c(doc, "syscalls");
     for (size_t i = 0; rc == 0 && i < json_len(groups); i++)
         rc = parse_group(&rules, json_item(groups, i), caps, err);

@@ -184,8 +184,6 @@ static void prune_parent(struct runtime *rt, const char *cgroup) {
     if (!strchr(path, '/'))
         return;
     for (size_t i = 0; i < rt->cgroups.n; i++) {
-        if (!cgroup_is_joined(&rt->cgroups, &rt->cgroups.h[i]))
-            continue;
         snprintf(full, sizeof(full), "%s/%s/%s", rt->cgroups.h[i].mount, rt->cgroups.top, path);
         rmdir(full);
     }

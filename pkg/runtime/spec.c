@@ -12,11 +12,12 @@ struct field {
     size_t offset;
 };
 
-#define F(s, tag, kind, member) {tag, kind, offsetof(struct s, member)}
-#define CGROUP_FIELDS(s)                                                                                               \
-    F(s, 100, KIND_U64, cgroup.cpu_shares), F(s, 101, KIND_U64, cgroup.cpu_quota_us),                                  \
-        F(s, 102, KIND_U64, cgroup.cpu_period_us), F(s, 103, KIND_U64, cgroup.memory_bytes),                           \
-        F(s, 104, KIND_U64, cgroup.memory_request_bytes), F(s, 105, KIND_U64, cgroup.pids),                            \
+#define F(s, tag, kind, member) \
+    { tag, kind, offsetof(struct s, member) }
+#define CGROUP_FIELDS(s)                                                                     \
+    F(s, 100, KIND_U64, cgroup.cpu_shares), F(s, 101, KIND_U64, cgroup.cpu_quota_us),        \
+        F(s, 102, KIND_U64, cgroup.cpu_period_us), F(s, 103, KIND_U64, cgroup.memory_bytes), \
+        F(s, 104, KIND_U64, cgroup.memory_request_bytes), F(s, 105, KIND_U64, cgroup.pids),  \
         F(s, 106, KIND_STR, cgroup.cpuset_cpus), F(s, 107, KIND_FLAG, cgroup.oom_group)
 
 static const struct field container_fields[] = {
@@ -246,8 +247,8 @@ static int decode(struct str text, struct spec_memory *mem, const struct field *
         return -EBADMSG;
     for (size_t i = 0; i < n; i++) {
         size_t count = 0;
-        for (size_t at = 0; (fields[i].kind == KIND_STRV || fields[i].kind == KIND_MOUNTS) &&
-                            next_record(text, &at, &r, &data, &bad);)
+        for (size_t at = 0;
+             (fields[i].kind == KIND_STRV || fields[i].kind == KIND_MOUNTS) && next_record(text, &at, &r, &data, &bad);)
             count += r.tag == fields[i].tag;
         int rc = prepare(&fields[i], count, mem, (char *)spec + fields[i].offset);
         if (rc < 0)

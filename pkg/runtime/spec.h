@@ -63,10 +63,10 @@ struct container_spec {
 
 struct sandbox_spec {
     struct str id, hostname, cgroup_parent;
-    struct str root_dir;   /* of this sandbox: writable layers below */
-    struct str cgroups;    /* struct cgroup_layout */
+    struct str root_dir; /* of this sandbox: writable layers below */
+    struct str cgroups;  /* struct cgroup_layout */
     uint64_t flags, shm_bytes;
-    struct strv sysctls;   /* name, value, name, value... */
+    struct strv sysctls; /* name, value, name, value... */
     struct cgroup_limits cgroup;
 };
 

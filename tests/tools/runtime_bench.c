@@ -53,10 +53,17 @@ static void do_container(void *arg) {
     char id[32], log[64];
     snprintf(id, sizeof(id), "c%d", next_id++);
     snprintf(log, sizeof(log), BASE "/%s.log", id);
-    struct str sleep_argv[] = {STR("/bin/busybox"), STR("sleep"), STR("1000")}, true_argv[] = {STR("/bin/busybox"), STR("true")};
-    struct container_config cfg = {.id = str_c(id), .name = STR("c"), .image = &image, .no_new_privs = true, .user = {.uid = -1, .gid = -1},
-                                   .argv = script ? true_argv : sleep_argv, .argv_n = script ? 2 : 3,
-                                   .capabilities = RUNTIME_DEFAULT_CAPABILITIES, .log_path = str_c(log),
+    struct str sleep_argv[] = {STR("/bin/busybox"), STR("sleep"), STR("1000")},
+               true_argv[] = {STR("/bin/busybox"), STR("true")};
+    struct container_config cfg = {.id = str_c(id),
+                                   .name = STR("c"),
+                                   .image = &image,
+                                   .no_new_privs = true,
+                                   .user = {.uid = -1, .gid = -1},
+                                   .argv = script ? true_argv : sleep_argv,
+                                   .argv_n = script ? 2 : 3,
+                                   .capabilities = RUNTIME_DEFAULT_CAPABILITIES,
+                                   .log_path = str_c(log),
                                    .cgroup = {.cpu_shares = 100, .memory_bytes = 64 << 20, .pids = 100}};
     container_start(arg, &cfg, on_container, NULL);
 }
@@ -107,7 +114,8 @@ static void print_memory(int pid, const char *what) {
         char name[40];
         long kb;
         if (sscanf(line, "%39[^:]: %ld", name, &kb) == 2 &&
-            (!strcmp(name, "Rss") || !strcmp(name, "Pss") || !strcmp(name, "Private_Dirty") || !strcmp(name, "Private_Clean") || !strcmp(name, "Pss_Anon")))
+            (!strcmp(name, "Rss") || !strcmp(name, "Pss") || !strcmp(name, "Private_Dirty") ||
+             !strcmp(name, "Private_Clean") || !strcmp(name, "Pss_Anon")))
             printf(" %s %ld KiB", name, kb);
     }
     printf("\n");
@@ -117,9 +125,13 @@ static void print_memory(int pid, const char *what) {
 
 static void make_image(void) {
     struct error err;
-    if (system("rm -rf " BASE " && mkdir -p " BASE "/image/bin " BASE "/image/etc && cp /bin/busybox " BASE "/image/bin/") != 0)
+    if (system("rm -rf " BASE " && mkdir -p " BASE "/image/bin " BASE "/image/etc && cp /bin/busybox " BASE
+               "/image/bin/") != 0)
         exit(1);
-    struct runtime_options o = {.loop = loop, .state_dir = "/dev/shm/dory-bench", .root_dir = BASE "/root", .cgroup_root = "dory-bench",
+    struct runtime_options o = {.loop = loop,
+                                .state_dir = "/dev/shm/dory-bench",
+                                .root_dir = BASE "/root",
+                                .cgroup_root = "dory-bench",
                                 .events = {.on_container_exit = on_exit_event}};
     image.layers = layers;
     ref_init(&image.ref);
@@ -132,7 +144,7 @@ static void make_image(void) {
 int main(int argc, char **argv) {
     if (argc > 0 && strcmp(argv[0], "dory-monitor") == 0)
         return monitor_main(argc, argv);
-    int n = argc > 1 ? atoi(argv[1]) : 20;
+    int n = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 20;
     double a[COUNT_MAX], b[COUNT_MAX];
     struct error err;
     n = n < 1 ? 1 : MIN(n, COUNT_MAX);
@@ -191,6 +203,8 @@ int main(int argc, char **argv) {
     loop_join(loop);
     runtime_close(rt);
     loop_free(loop);
-    return system("rm -rf " BASE " /dev/shm/dory-bench; for i in /sys/fs/cgroup/*/dory-bench /sys/fs/cgroup/dory-bench; do "
-                  "find $i -depth -type d -exec rmdir {} + 2>/dev/null; done; exit 0") != 0 || failures;
+    return system("rm -rf " BASE
+                  " /dev/shm/dory-bench; for i in /sys/fs/cgroup/*/dory-bench /sys/fs/cgroup/dory-bench; do "
+                  "find $i -depth -type d -exec rmdir {} + 2>/dev/null; done; exit 0") != 0 ||
+           failures;
 }

@@ -132,10 +132,12 @@ static inline char *box_path(const char *fmt, ...) {
 
 static inline void box_make_image(struct box *b) {
     static const char *const dirs[] = {"", "/bin", "/etc", "/tmp", "/root", "/home", "/srv"};
-    static const char *const applets[] = {
-        "sh",   "cat",  "echo", "sleep", "id",    "true", "false", "ls",     "mkdir", "touch", "ps",     "env",  "pwd",
-        "grep", "head", "dd",   "yes",   "seq",   "kill", "test",  "mount",  "tail",  "wc",    "readlink", "tty", "stty",
-        "umount", "tr", "ln",   "rm",   "mv",   "mknod", "chmod", "hostname", "printf", "stat", "find", "cut", "ip", "nc", "sed", "awk", "unshare", "df", "usleep"};
+    static const char *const applets[] = {"sh",    "cat",      "echo",    "sleep", "id",    "true", "false", "ls",
+                                          "mkdir", "touch",    "ps",      "env",   "pwd",   "grep", "head",  "dd",
+                                          "yes",   "seq",      "kill",    "test",  "mount", "tail", "wc",    "readlink",
+                                          "tty",   "stty",     "umount",  "tr",    "ln",    "rm",   "mv",    "mknod",
+                                          "chmod", "hostname", "printf",  "stat",  "find",  "cut",  "ip",    "nc",
+                                          "sed",   "awk",      "unshare", "df",    "usleep"};
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
         assert_int_equal(mkdir(box_path("%s%s", b->image_dir, dirs[i]), 0755), 0);
     chmod(box_path("%s/tmp", b->image_dir), 01777);
@@ -150,7 +152,8 @@ static inline void box_make_image(struct box *b) {
         assert_int_equal(symlink("busybox", box_path("%s/bin/%s", b->image_dir, applets[i])), 0);
     box_write(box_path("%s/etc/passwd", b->image_dir),
               "root:x:0:0:root:/root:/bin/sh\nbad line\nuser:x:1000:1001:User:/home:/bin/sh\nneg:x:-1:5::/:/bin/sh\n");
-    box_write(box_path("%s/etc/group", b->image_dir), "root:x:0:\nstaff:x:50:user,other\nwheel:x:60:user\nbig:x:99999999999:user\n");
+    box_write(box_path("%s/etc/group", b->image_dir),
+              "root:x:0:\nstaff:x:50:user,other\nwheel:x:60:user\nbig:x:99999999999:user\n");
     b->layers[0] = b->image_dir;
     b->image = (struct image){.id = STR("sha256:test"), .layers = b->layers};
     ref_init(&b->image.ref);
@@ -202,7 +205,9 @@ static inline void box_close(struct box *b) {
 static inline void box_remove_cgroups(struct box *b) {
     DIR *d = opendir("/sys/fs/cgroup");
     for (struct dirent *e; d && (e = readdir(d));) {
-        for (int i = 0; i < 50 && rmdir(box_path("/sys/fs/cgroup/%s/%s/monitors", e->d_name, b->cgroup)) < 0 && errno == EBUSY; i++)
+        for (int i = 0;
+             i < 50 && rmdir(box_path("/sys/fs/cgroup/%s/%s/monitors", e->d_name, b->cgroup)) < 0 && errno == EBUSY;
+             i++)
             usleep(10000);
         rmdir(box_path("/sys/fs/cgroup/%s/%s/burstable", e->d_name, b->cgroup));
         rmdir(box_path("/sys/fs/cgroup/%s/%s", e->d_name, b->cgroup));
@@ -242,7 +247,8 @@ static inline void do_sandbox(void *arg) {
     struct call *c = arg;
     sandbox_start(c->box->rt, c->sandbox_config, sandbox_answer, c);
 }
-static inline int box_try_sandbox(struct box *b, const struct sandbox_config *cfg, struct sandbox **out, struct error *err) {
+static inline int box_try_sandbox(struct box *b, const struct sandbox_config *cfg, struct sandbox **out,
+                                  struct error *err) {
     struct call c = {.box = b, .sandbox_config = cfg};
     box_call(&c, do_sandbox);
     *out = c.result;
@@ -250,7 +256,10 @@ static inline int box_try_sandbox(struct box *b, const struct sandbox_config *cf
     return c.code;
 }
 static inline struct sandbox *box_sandbox(struct box *b, const char *id) {
-    struct sandbox_config cfg = {.id = str_c(id), .metadata = STR("meta"), .hostname = str_c(id), .cgroup_parent = STR("burstable/pod1")};
+    struct sandbox_config cfg = {.id = str_c(id),
+                                 .metadata = STR("meta"),
+                                 .hostname = str_c(id),
+                                 .cgroup_parent = STR("burstable/pod1")};
     struct sandbox *s;
     struct error err;
     if (box_try_sandbox(b, &cfg, &s, &err) < 0)
@@ -270,8 +279,8 @@ static inline void do_container(void *arg) {
     struct call *c = arg;
     container_start(c->sandbox, c->container_config, container_answer, c);
 }
-static inline int box_try_container(struct box *b, struct sandbox *s, const struct container_config *cfg, struct container **out,
-                                    struct error *err) {
+static inline int box_try_container(struct box *b, struct sandbox *s, const struct container_config *cfg,
+                                    struct container **out, struct error *err) {
     struct call c = {.box = b, .sandbox = s, .container_config = cfg};
     box_call(&c, do_container);
     *out = c.result;
@@ -421,24 +430,24 @@ static inline int box_run(struct box *b, struct sandbox *s, const char *script, 
 }
 
 /* The binary is also the monitor, as dory is. Exit 77 with the reason where the tests cannot run. */
-#define BOX_MAIN(tests)                                                                                                \
-    int main(int argc, char **argv) {                                                                                  \
-        if (argc > 0 && strcmp(argv[0], "dory-monitor") == 0)                                                          \
-            return monitor_main(argc, argv);                                                                           \
-        if (geteuid() != 0) {                                                                                          \
-            puts("needs root");                                                                                        \
-            return 77;                                                                                                 \
-        }                                                                                                              \
-        if (access("/bin/busybox", X_OK) < 0) {                                                                        \
-            puts("needs busybox-static");                                                                              \
-            return 77;                                                                                                 \
-        }                                                                                                              \
-        if (getenv("QEMU_USER") || access("/proc/self/ns/cgroup", F_OK) < 0) {                                         \
-            puts("needs a kernel with cgroup namespaces, not qemu-user");                                              \
-            return 77;                                                                                                 \
-        }                                                                                                              \
-        setvbuf(stdout, NULL, _IOLBF, 0);                                                                              \
-        return cmocka_run_group_tests(tests, NULL, NULL);                                                              \
+#define BOX_MAIN(tests)                                                        \
+    int main(int argc, char **argv) {                                          \
+        if (argc > 0 && strcmp(argv[0], "dory-monitor") == 0)                  \
+            return monitor_main(argc, argv);                                   \
+        if (geteuid() != 0) {                                                  \
+            puts("needs root");                                                \
+            return 77;                                                         \
+        }                                                                      \
+        if (access("/bin/busybox", X_OK) < 0) {                                \
+            puts("needs busybox-static");                                      \
+            return 77;                                                         \
+        }                                                                      \
+        if (getenv("QEMU_USER") || access("/proc/self/ns/cgroup", F_OK) < 0) { \
+            puts("needs a kernel with cgroup namespaces, not qemu-user");      \
+            return 77;                                                         \
+        }                                                                      \
+        setvbuf(stdout, NULL, _IOLBF, 0);                                      \
+        return cmocka_run_group_tests(tests, NULL, NULL);                      \
     }
 
 /* Until the image store is linked in: tests make their image by hand. */

@@ -15,15 +15,15 @@ static int teardown(void **state) {
     return 0;
 }
 
-#define assert_in(out, text)                                                                                           \
-    do {                                                                                                               \
-        if (!strstr(out, text))                                                                                        \
-            fail_msg("no \"%s\" in: %s", text, out);                                                                   \
+#define assert_in(out, text)                         \
+    do {                                             \
+        if (!strstr(out, text))                      \
+            fail_msg("no \"%s\" in: %s", text, out); \
     } while (0)
-#define assert_not_in(out, text)                                                                                       \
-    do {                                                                                                               \
-        if (strstr(out, text))                                                                                         \
-            fail_msg("\"%s\" in: %s", text, out);                                                                      \
+#define assert_not_in(out, text)                  \
+    do {                                          \
+        if (strstr(out, text))                    \
+            fail_msg("\"%s\" in: %s", text, out); \
     } while (0)
 
 static void test_exit_code(void **state) {
@@ -81,7 +81,8 @@ static void test_user(void **state) {
         assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
         assert_string_equal(str_eq_c(str_trim(str_c(out)), cases[i].want) ? "" : out, "");
     }
-    static const char *const bad[] = {"nobody-here", "user:nogroup", "neg", "-1", "99999999999", "4294967296", ":", "0:", "1:2:3", "0x0"};
+    static const char *const bad[] = {"nobody-here", "user:nogroup", "neg",   "-1", "99999999999", "4294967296",
+                                      ":",           "0:",           "1:2:3", "0x0"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct run r;
         char id[16];
@@ -129,7 +130,8 @@ static void test_capabilities(void **state) {
     assert_in(out, "CapBnd:\t0000000000000000");
     assert_in(out, "refused");
     /* all of them, on a machine that lacks some: what there is */
-    run_init(&r, &box, "caps4", "grep -E '^(CapEff|Seccomp:)' /proc/self/status; test -e /dev/vda || test -e /dev/sda || ls /dev | wc -l");
+    run_init(&r, &box, "caps4",
+             "grep -E '^(CapEff|Seccomp:)' /proc/self/status; test -e /dev/vda || test -e /dev/sda || ls /dev | wc -l");
     r.cfg.privileged = true;
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
     assert_in(out, "CapEff:\t000001ff");
@@ -145,8 +147,9 @@ static void test_seccomp(void **state) {
     assert_in(out, "end");
     run_init(&r, &box, "sec2", "mkdir /tmp/x 2>&1; echo $?; touch /tmp/y && echo fine");
     r.cfg.seccomp = SECCOMP_LOCALHOST;
-    r.cfg.seccomp_profile = STR("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\",\"mkdirat\",\"not_a_call\"],"
-                                "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":28}]}");
+    r.cfg.seccomp_profile =
+        STR("{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\",\"mkdirat\",\"not_a_call\"],"
+            "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":28}]}");
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
     assert_in(out, "No space left");
     assert_in(out, "fine");
@@ -164,10 +167,11 @@ static void test_seccomp(void **state) {
 static void test_file_systems(void **state) {
     struct run r;
     char *out;
-    run_init(&r, &box, "fs1",
-             "cat /proc/mounts; echo x > /sys/kernel/x 2>&1; echo x > /proc/sys/kernel/hostname 2>&1; echo keys:$(cat /proc/keys); "
-             "echo firmware:$(ls /sys/firmware | wc -l); ls -l /dev/; ls /sys/fs/cgroup; echo hi > /dev/null; "
-             "head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; touch /written && echo root-ok; mknod /tmp/k c 1 11 && cat /tmp/k");
+    run_init(
+        &r, &box, "fs1",
+        "cat /proc/mounts; echo x > /sys/kernel/x 2>&1; echo x > /proc/sys/kernel/hostname 2>&1; echo keys:$(cat /proc/keys); "
+        "echo firmware:$(ls /sys/firmware | wc -l); ls -l /dev/; ls /sys/fs/cgroup; echo hi > /dev/null; "
+        "head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; touch /written && echo root-ok; mknod /tmp/k c 1 11 && cat /tmp/k");
     run_to_end(&r, &box, sandbox, &out);
     assert_in(out, "overlay / overlay rw");
     assert_not_in(out, box.base); /* where the host keeps its layers is nobody's business */
@@ -216,11 +220,14 @@ static void test_mounts(void **state) {
         {.source = str_c(box_path("%s/vol", box.base)), .destination = STR("/data/ro"), .read_only = true},
         {.source = str_c(box_path("%s/file", box.base)), .destination = STR("/etc/new/single"), .create_file = true},
         {.destination = STR("/scratch"), .tmpfs = true, .tmpfs_bytes = 65536},
-        {.source = str_c(box_path("%s/file", box.base)), .destination = STR("/dev/termination-log"), .create_file = true},
+        {.source = str_c(box_path("%s/file", box.base)),
+         .destination = STR("/dev/termination-log"),
+         .create_file = true},
     };
-    run_init(&r, &box, "mnt1",
-             "cat /data/rw/f /etc/new/single; echo more > /data/rw/g; cat /data/ro/g; touch /data/ro/x 2>&1; "
-             "dd if=/dev/zero of=/scratch/big bs=1k count=100 2>&1 | head -1; grep -c /data/r /proc/mounts; echo bye > /dev/termination-log");
+    run_init(
+        &r, &box, "mnt1",
+        "cat /data/rw/f /etc/new/single; echo more > /data/rw/g; cat /data/ro/g; touch /data/ro/x 2>&1; "
+        "dd if=/dev/zero of=/scratch/big bs=1k count=100 2>&1 | head -1; grep -c /data/r /proc/mounts; echo bye > /dev/termination-log");
     r.cfg.mounts = mounts;
     r.cfg.mounts_n = ARRAY_LEN(mounts);
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
@@ -266,8 +273,9 @@ static void test_propagation(void **state) {
         {.source = str_c(vol), .destination = STR("/h"), .propagation = MOUNT_HOST_TO_CONTAINER},
         {.source = str_c(vol), .destination = STR("/b"), .propagation = MOUNT_BIDIRECTIONAL},
     };
-    run_init(&r, &box, "prop", "mkdir /b/mine; mount -t tmpfs fromctr /b/mine; touch /tmp/ready; "
-                               "while ! test -e /h/sub/here; do usleep 1000; done; ls /p/sub /h/sub /b/sub; umount /b/mine");
+    run_init(&r, &box, "prop",
+             "mkdir /b/mine; mount -t tmpfs fromctr /b/mine; touch /tmp/ready; "
+             "while ! test -e /h/sub/here; do usleep 1000; done; ls /p/sub /h/sub /b/sub; umount /b/mine");
     r.cfg.mounts = mounts;
     r.cfg.mounts_n = ARRAY_LEN(mounts);
     r.cfg.privileged = true;
@@ -329,7 +337,9 @@ static void test_missing_program(void **state) {
 static void test_limits(void **state) {
     struct run r;
     char *out;
-    run_init(&r, &box, "oom", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; exec tail /dev/zero");
+    run_init(
+        &r, &box, "oom",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; exec tail /dev/zero");
     r.cfg.cgroup.memory_bytes = 16 << 20;
     assert_int_equal(box_try_container(&box, sandbox, &r.cfg, &r.c, &r.err), 0);
     assert_int_equal(box_wait_exit(&box, r.c), 137);
@@ -343,8 +353,10 @@ static void test_limits(void **state) {
     assert_int_not_equal(run_to_end(&r, &box, sandbox, &out), 0);
     assert_in(out, "can't fork");
     assert_not_in(out, "made-all");
-    run_init(&r, &box, "cpu", "cat /sys/fs/cgroup/cpu/cpu.shares /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; "
-                              "cat /proc/self/oom_score_adj; cat /sys/fs/cgroup/pids/pids.max; echo 1 > /sys/fs/cgroup/pids/pids.max");
+    run_init(
+        &r, &box, "cpu",
+        "cat /sys/fs/cgroup/cpu/cpu.shares /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; "
+        "cat /proc/self/oom_score_adj; cat /sys/fs/cgroup/pids/pids.max; echo 1 > /sys/fs/cgroup/pids/pids.max");
     r.cfg.cgroup = (struct cgroup_limits){.cpu_shares = 512, .cpu_quota_us = 50000, .pids = 100};
     r.cfg.oom_score_adj = 987;
     run_to_end(&r, &box, sandbox, &out);
@@ -360,8 +372,8 @@ static void do_update(void *arg) {
     c->code = container_update(c->container, &l, &c->err);
     if (c->code == 0)
         c->code = container_usage(c->container, &u, &c->err);
-    snprintf(c->output, sizeof(c->output), "%llu %llu %llu", (unsigned long long)u.pids, (unsigned long long)u.memory_bytes,
-             (unsigned long long)u.cpu_ns);
+    snprintf(c->output, sizeof(c->output), "%llu %llu %llu", (unsigned long long)u.pids,
+             (unsigned long long)u.memory_bytes, (unsigned long long)u.cpu_ns);
     if (c->code == 0 && (u.pids != 1 || u.memory_bytes == 0 || u.cpu_ns == 0))
         c->code = -1;
     box_finish(c);
@@ -405,7 +417,10 @@ static void test_shared_in_the_pod(void **state) {
     for (int i = 0; i < 500 && !strstr(box_log(a.log), "up"); i++)
         usleep(5000);
     usleep(50000);
-    assert_int_equal(box_run(&box, sandbox, "cat /dev/shm/x; ls -1 /proc | grep -c '^[0-9]'; echo ping | nc 127.0.0.1 7777; ls /tmp", &out), 0);
+    assert_int_equal(box_run(&box, sandbox,
+                             "cat /dev/shm/x; ls -1 /proc | grep -c '^[0-9]'; echo ping | nc 127.0.0.1 7777; ls /tmp",
+                             &out),
+                     0);
     assert_in(out, "shared\n"); /* /dev/shm and the network are the pod's, processes are not */
     assert_in(out, "ping\n");
     box_remove_container(&box, a.c);
@@ -458,7 +473,10 @@ static void test_sysctls(void **state) {
     box_run(&box, s, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced", &out);
     assert_in(out, "0\n1\n");
     box_remove_sandbox(&box, s);
-    static const char *const bad[] = {"kernel.hostname", "vm.swappiness", "kernel.core_pattern", "net/../kernel/core_pattern", "fs.file-max", "../x", "/etc/passwd"};
+    static const char *const bad[] = {"kernel.hostname",     "vm.swappiness",
+                                      "kernel.core_pattern", "net/../kernel/core_pattern",
+                                      "fs.file-max",         "../x",
+                                      "/etc/passwd"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct str pair[] = {str_c(bad[i]), STR("1")};
         cfg.sysctls = pair;
@@ -475,7 +493,8 @@ static void test_many_layers(void **state) {
     char *out, names[118][512];
     layers[0] = box.image_dir;
     for (int i = 1; i < 118; i++) {
-        snprintf(names[i], sizeof(names[i]), "%s/layer,with:odd\\name-%d-%s", box.base, i, "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
+        snprintf(names[i], sizeof(names[i]), "%s/layer,with:odd\\name-%d-%s", box.base, i,
+                 "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
         mkdir(names[i], 0755);
         box_write(box_path("%s/top", names[i]), "");
         FILE *f = fopen(box_path("%s/top", names[i]), "w");
@@ -495,7 +514,8 @@ static void test_many_layers(void **state) {
 static void test_tty(void **state) {
     struct run r;
     char *out;
-    run_init(&r, &box, "tty", "tty; test -t 0 && test -t 1 && echo is-tty; ls -l /dev/console; echo to-console > /dev/console");
+    run_init(&r, &box, "tty",
+             "tty; test -t 0 && test -t 1 && echo is-tty; ls -l /dev/console; echo to-console > /dev/console");
     r.cfg.tty = true;
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
     assert_in(out, "/dev/pts/0");
@@ -538,7 +558,8 @@ static void test_nothing_left(void **state) {
 }
 
 static void test_bad_configs(void **state) {
-    static const char *const bad_ids[] = {"", "A", "../x", "a/b", "-a", "0123456789012345678901234567890123456789012345678901234567890123456789"};
+    static const char *const bad_ids[] = {
+        "", "A", "../x", "a/b", "-a", "0123456789012345678901234567890123456789012345678901234567890123456789"};
     struct sandbox *s;
     struct error err;
     struct run r;
@@ -567,11 +588,11 @@ static void test_bad_configs(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
-    TEST(test_exit_code),      TEST(test_environment),  TEST(test_user),          TEST(test_stdout_of_user),
-    TEST(test_capabilities),   TEST(test_seccomp),      TEST(test_file_systems),  TEST(test_mounts),
-    TEST(test_propagation),    TEST(test_missing_program), TEST(test_limits),     TEST(test_update_usage),
-    TEST(test_signals),        TEST(test_shared_in_the_pod), TEST(test_share_pid), TEST(test_host_namespaces),
-    TEST(test_sysctls),        TEST(test_many_layers),  TEST(test_tty),           TEST(test_nothing_left),
+    TEST(test_exit_code),    TEST(test_environment),       TEST(test_user),         TEST(test_stdout_of_user),
+    TEST(test_capabilities), TEST(test_seccomp),           TEST(test_file_systems), TEST(test_mounts),
+    TEST(test_propagation),  TEST(test_missing_program),   TEST(test_limits),       TEST(test_update_usage),
+    TEST(test_signals),      TEST(test_shared_in_the_pod), TEST(test_share_pid),    TEST(test_host_namespaces),
+    TEST(test_sysctls),      TEST(test_many_layers),       TEST(test_tty),          TEST(test_nothing_left),
     TEST(test_bad_configs),
 };
 BOX_MAIN(tests)

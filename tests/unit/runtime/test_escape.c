@@ -41,8 +41,12 @@ static void assert_host_untouched(void) {
 /* CVE-2019-5736: the runtime's own binary, reached through /proc/<pid>/exe, is overwritten. */
 static void test_binary_overwrite(void **state) {
     struct box own = box;
-    struct runtime_options o = {.loop = box.loop, .state_dir = box_path("%s/state2", box.base), .root_dir = box_path("%s/root2", box.base),
-                                .cgroup_root = box.cgroup, .self_path = box_path("%s/self", box.base), .events = {.on_container_exit = box_on_exit, .arg = &own}};
+    struct runtime_options o = {.loop = box.loop,
+                                .state_dir = box_path("%s/state2", box.base),
+                                .root_dir = box_path("%s/root2", box.base),
+                                .cgroup_root = box.cgroup,
+                                .self_path = box_path("%s/self", box.base),
+                                .events = {.on_container_exit = box_on_exit, .arg = &own}};
     struct buf bytes = {.limit = MiB(512)};
     struct error err;
     /* a copy that nothing else executes, or "text file busy" would hide what we want to see */
@@ -75,7 +79,10 @@ static void test_exec_self(void **state) {
     char *out;
     run_init(&r, &box, "target", "exec sleep 100");
     assert_int_equal(box_try_container(&box, sandbox, &r.cfg, &r.c, &r.err), 0);
-    box_exec(&box, r.c, "ln -s /proc/self/exe /bin/evil; for p in /proc/[0-9]*; do (: > $p/exe) 2>&1; done; ls -l /proc/*/exe 2>&1", &out);
+    box_exec(
+        &box, r.c,
+        "ln -s /proc/self/exe /bin/evil; for p in /proc/[0-9]*; do (: > $p/exe) 2>&1; done; ls -l /proc/*/exe 2>&1",
+        &out);
     assert_null(strstr(out, "dory"));
     assert_null(strstr(out, "test_escape")); /* nobody of ours is to be seen in the container */
     box_remove_container(&box, r.c);
@@ -174,9 +181,10 @@ static void test_mount_race(void **state) {
     int inside = 0, refused = 0;
     mkdir(vol, 0777);
     struct container_mount shared = {.source = str_c(vol), .destination = STR("/vol")};
-    run_init(&racer, &box, "racer",
-             "cd /vol; mkdir real; ln -s / up; ln -s /../../../../../../../../tmp far; mkdir d; while true; do mv -T d e; mv -T up d; mv -T d up; mv -T far d; mv "
-             "-T d far; mv -T e d; done 2>/dev/null");
+    run_init(
+        &racer, &box, "racer",
+        "cd /vol; mkdir real; ln -s / up; ln -s /../../../../../../../../tmp far; mkdir d; while true; do mv -T d e; mv -T up d; mv -T d up; mv -T far d; mv "
+        "-T d far; mv -T e d; done 2>/dev/null");
     racer.cfg.mounts = &shared;
     racer.cfg.mounts_n = 1;
     assert_int_equal(box_try_container(&box, sandbox, &racer.cfg, &racer.c, &racer.err), 0);
@@ -209,7 +217,9 @@ static void test_fake_devices(void **state) {
     mkdir(dev, 0755);
     assert_int_equal(symlink("/etc/passwd", box_path("%s/dev/null", box.base)), 0);
     struct container_mount m = {.source = str_c(dev), .destination = STR("/dev")};
-    run_init(&r, &box, "fakenull", "cat /proc/keys /proc/timer_list | wc -c; cat /proc/kcore 2>/dev/null | wc -c; grep -c /proc/keys /proc/mounts");
+    run_init(
+        &r, &box, "fakenull",
+        "cat /proc/keys /proc/timer_list | wc -c; cat /proc/kcore 2>/dev/null | wc -c; grep -c /proc/keys /proc/mounts");
     r.cfg.mounts = &m;
     r.cfg.mounts_n = 1;
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
@@ -243,10 +253,11 @@ static void test_fake_terminal(void **state) {
 /* CVE-2022-0492, 2023-25809: writing to control groups. */
 static void test_cgroup_write(void **state) {
     char *out;
-    box_run(&box, sandbox,
-            "cat /proc/self/cgroup; for f in $(find /sys/fs/cgroup -name 'cgroup.procs' -o -name 'release_agent' -o -name '*.limit_in_bytes' -o -name memory.max); do "
-            "(echo 1 > $f) 2>&1 && echo WROTE $f; done; mkdir /tmp/c; mount -t cgroup -o memory x /tmp/c && echo MOUNTED; mkdir /sys/fs/cgroup/x && echo MADE",
-            &out);
+    box_run(
+        &box, sandbox,
+        "cat /proc/self/cgroup; for f in $(find /sys/fs/cgroup -name 'cgroup.procs' -o -name 'release_agent' -o -name '*.limit_in_bytes' -o -name memory.max); do "
+        "(echo 1 > $f) 2>&1 && echo WROTE $f; done; mkdir /tmp/c; mount -t cgroup -o memory x /tmp/c && echo MOUNTED; mkdir /sys/fs/cgroup/x && echo MADE",
+        &out);
     assert_null(strstr(out, "WROTE"));
     assert_null(strstr(out, "MOUNTED"));
     assert_null(strstr(out, "MADE"));
@@ -257,12 +268,13 @@ static void test_cgroup_write(void **state) {
 /* What the kernel offers beyond the container. */
 static void test_kernel_interfaces(void **state) {
     char *out;
-    box_run(&box, sandbox,
-            "t() { (\"$@\") >/dev/null 2>&1 && echo \"ALLOWED: $*\"; }; t sh -c 'echo h > /proc/sysrq-trigger'; t sh -c 'echo x > /proc/sys/kernel/core_pattern'; "
-            "t sh -c 'echo x > /sys/kernel/uevent_helper'; t mount -o remount,rw /proc/sys; t mount -o remount,rw /sys; t mount -t proc p /tmp; "
-            "t unshare -r true; t mknod /tmp/sda b 8 0; t dd if=/tmp/sda of=/dev/null count=1; t head -c1 /proc/kcore; t sh -c 'echo 0 > /proc/1/oom_score_adj && "
-            "echo -1000 > /proc/1/oom_score_adj'; t hostname evil; t umount /proc/sys; t ln /etc/passwd /proc/x; t sh -c ': > /proc/bus/x'; echo end",
-            &out);
+    box_run(
+        &box, sandbox,
+        "t() { (\"$@\") >/dev/null 2>&1 && echo \"ALLOWED: $*\"; }; t sh -c 'echo h > /proc/sysrq-trigger'; t sh -c 'echo x > /proc/sys/kernel/core_pattern'; "
+        "t sh -c 'echo x > /sys/kernel/uevent_helper'; t mount -o remount,rw /proc/sys; t mount -o remount,rw /sys; t mount -t proc p /tmp; "
+        "t unshare -r true; t mknod /tmp/sda b 8 0; t dd if=/tmp/sda of=/dev/null count=1; t head -c1 /proc/kcore; t sh -c 'echo 0 > /proc/1/oom_score_adj && "
+        "echo -1000 > /proc/1/oom_score_adj'; t hostname evil; t umount /proc/sys; t ln /etc/passwd /proc/x; t sh -c ': > /proc/bus/x'; echo end",
+        &out);
     assert_non_null(strstr(out, "end"));
     char *allowed = strstr(out, "ALLOWED");
     if (allowed && !strstr(allowed, "mknod")) /* making a node is allowed, opening it is not */
@@ -315,9 +327,10 @@ static void test_process_view(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
-    TEST(test_binary_overwrite), TEST(test_exec_self),       TEST(test_leaked_descriptors), TEST(test_system_links),
-    TEST(test_mount_through_links), TEST(test_mount_race),   TEST(test_fake_devices),       TEST(test_fake_terminal),
-    TEST(test_cgroup_write),     TEST(test_kernel_interfaces), TEST(test_cwd_links),        TEST(test_control_socket),
-    TEST(test_log_link),         TEST(test_process_view),
+    TEST(test_binary_overwrite),  TEST(test_exec_self),           TEST(test_leaked_descriptors),
+    TEST(test_system_links),      TEST(test_mount_through_links), TEST(test_mount_race),
+    TEST(test_fake_devices),      TEST(test_fake_terminal),       TEST(test_cgroup_write),
+    TEST(test_kernel_interfaces), TEST(test_cwd_links),           TEST(test_control_socket),
+    TEST(test_log_link),          TEST(test_process_view),
 };
 BOX_MAIN(tests)

@@ -37,11 +37,13 @@ static void test_codes(void **state) {
 
 static void test_identity(void **state) {
     char *out;
-    assert_int_equal(box_exec(&box, target.c,
-                              "ls -d /tmp/mark; pwd; echo $FROM $HOME; exec 2>/dev/null; echo $(id -u) $(id -g) $(id -G); grep -E '^(Cap|NoNew|Seccomp:)' "
-                              "/proc/self/status; ls /proc | grep -c '^1$'; cat /proc/self/cgroup",
-                              &out),
-                     0);
+    assert_int_equal(
+        box_exec(
+            &box, target.c,
+            "ls -d /tmp/mark; pwd; echo $FROM $HOME; exec 2>/dev/null; echo $(id -u) $(id -g) $(id -G); grep -E '^(Cap|NoNew|Seccomp:)' "
+            "/proc/self/status; ls /proc | grep -c '^1$'; cat /proc/self/cgroup",
+            &out),
+        0);
     assert_non_null(strstr(out, "/tmp/mark\n/srv\nconfig /home\n1000 1001 1001 50 60\n"));
     assert_non_null(strstr(out, "CapInh:\t0000000000000000"));
     assert_non_null(strstr(out, "CapEff:\t0000000000000000"));
@@ -69,7 +71,9 @@ static void test_identity(void **state) {
 static void test_passwd_changed(void **state) {
     struct run r;
     char *out;
-    run_init(&r, &box, "pw", "echo 'root:x:0:0::/evil:/bin/sh' > /etc/passwd; echo 'user:x:0:0::/:/bin/sh' >> /etc/passwd; exec sleep 100");
+    run_init(
+        &r, &box, "pw",
+        "echo 'root:x:0:0::/evil:/bin/sh' > /etc/passwd; echo 'user:x:0:0::/:/bin/sh' >> /etc/passwd; exec sleep 100");
     assert_int_equal(box_try_container(&box, sandbox, &r.cfg, &r.c, &r.err), 0);
     usleep(50000);
     assert_int_equal(box_exec(&box, r.c, "echo $HOME; rm -rf /etc/passwd; mkdir /etc/passwd", &out), 0);
@@ -173,15 +177,19 @@ static void on_eof_out(void *arg) {
 static void on_eof_err(void *arg) {
     stream_close(((struct session *)arg)->errs);
 }
-static void on_eof_in(void *arg) {
-}
+static void on_eof_in(void *arg) {}
 static void on_closed(void *arg, int reason) {
     struct session *s = arg;
     s->open_streams--;
     signal_change(s);
 }
-static void on_start(void *arg, struct exec_process *p, struct stream *in, struct stream *out, struct stream *errs, int code,
-                     const struct error *err) {
+static void on_closed_in(void *arg, int reason) { /* by us, or because nobody reads any more */
+    struct session *s = arg;
+    s->in = NULL;
+    on_closed(arg, reason);
+}
+static void on_start(void *arg, struct exec_process *p, struct stream *in, struct stream *out, struct stream *errs,
+                     int code, const struct error *err) {
     struct session *s = arg;
     s->p = p;
     s->in = in;
@@ -202,6 +210,7 @@ static void on_start(void *arg, struct exec_process *p, struct stream *in, struc
         stream_start(errs, &ev);
     }
     ev.on_eof = on_eof_in;
+    ev.on_closed = on_closed_in;
     if (in && in != out) {
         s->open_streams++;
         stream_start(in, &ev);
@@ -224,6 +233,8 @@ static void do_exec(void *arg) {
 }
 static void do_send(void *arg) {
     struct session *s = arg;
+    if (!s->in)
+        return;
     stream_write(s->in, s->send, strlen(s->send));
     if (s->then_close)
         stream_shutdown(s->in);
@@ -253,7 +264,9 @@ static bool has_output(void *arg) {
 }
 
 static void begin(struct session *s, struct str *argv, size_t n, bool in, bool tty) {
-    *s = (struct session){.box = &box, .c = target.c, .cfg = {.argv = argv, .argv_n = n, .stdin_open = in, .tty = tty, .width = 80, .height = 24}};
+    *s = (struct session){.box = &box,
+                          .c = target.c,
+                          .cfg = {.argv = argv, .argv_n = n, .stdin_open = in, .tty = tty, .width = 80, .height = 24}};
     loop_post(box.loop, do_exec, s);
     assert_true(box_wait(&box, is_started, s, 10));
 }
@@ -286,7 +299,8 @@ static void test_streams(void **state) {
 
 static void test_terminal(void **state) {
     static struct session s;
-    struct str argv[] = {STR("/bin/sh"), STR("-c"), STR("tty; stty size; echo $TERM; read x; stty size; echo \"got $x\"; exit 4")};
+    struct str argv[] = {STR("/bin/sh"), STR("-c"),
+                         STR("tty; stty size; echo $TERM; read x; stty size; echo \"got $x\"; exit 4")};
     begin(&s, argv, 3, true, true);
     if (s.code < 0)
         fail_msg("%s", s.err.msg);
@@ -346,7 +360,8 @@ static void test_many(void **state) {
     size_t before = 0;
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
-            calls[i] = (struct call){.box = &box, .container = target.c, .argv = argv, .argv_n = 3, .timeout_ms = 15000};
+            calls[i] =
+                (struct call){.box = &box, .container = target.c, .argv = argv, .argv_n = 3, .timeout_ms = 15000};
             loop_post(box.loop, do_sync, &calls[i]);
         }
         for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
@@ -373,8 +388,16 @@ static void test_many(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
-    TEST(test_codes),        TEST(test_identity),            TEST(test_passwd_changed), TEST(test_failures), TEST(test_timeout),
-    TEST(test_output_limit), TEST(test_dies_with_container), TEST(test_streams),        TEST(test_terminal), TEST(test_kill),
+    TEST(test_codes),
+    TEST(test_identity),
+    TEST(test_passwd_changed),
+    TEST(test_failures),
+    TEST(test_timeout),
+    TEST(test_output_limit),
+    TEST(test_dies_with_container),
+    TEST(test_streams),
+    TEST(test_terminal),
+    TEST(test_kill),
     TEST(test_many),
 };
 BOX_MAIN(tests)

@@ -64,7 +64,8 @@ static void test_format(void **state) {
 /* A line is visible once its newline is written, while the program goes on; half a line is not. */
 static void test_timely(void **state) {
     struct run r;
-    run_init(&r, &box, "live", "echo first; printf half; while ! test -e /tmp/go; do usleep 2000; done; echo ' other'; exec sleep 100");
+    run_init(&r, &box, "live",
+             "echo first; printf half; while ! test -e /tmp/go; do usleep 2000; done; echo ' other'; exec sleep 100");
     assert_int_equal(box_try_container(&box, sandbox, &r.cfg, &r.c, &r.err), 0);
     for (int i = 0; i < 400 && !strstr(box_log(r.log), "first"); i++)
         usleep(2000);
@@ -203,7 +204,7 @@ static void test_binary_bytes(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
-    TEST(test_format),   TEST(test_timely), TEST(test_long_lines), TEST(test_volume),       TEST(test_rotation),
-    TEST(test_append),   TEST(test_full_disk), TEST(test_no_directory), TEST(test_binary_bytes),
+    TEST(test_format), TEST(test_timely),    TEST(test_long_lines),   TEST(test_volume),       TEST(test_rotation),
+    TEST(test_append), TEST(test_full_disk), TEST(test_no_directory), TEST(test_binary_bytes),
 };
 BOX_MAIN(tests)

@@ -195,5 +195,6 @@ static void test_metadata(void **state) {
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-static const struct CMUnitTest tests[] = {TEST(test_adoption), TEST(test_killed_server), TEST(test_monitor_dies), TEST(test_leftovers), TEST(test_metadata)};
+static const struct CMUnitTest tests[] = {TEST(test_adoption), TEST(test_killed_server), TEST(test_monitor_dies),
+                                          TEST(test_leftovers), TEST(test_metadata)};
 BOX_MAIN(tests)
