@@ -169,6 +169,15 @@ static struct json *bad_quantity(struct decoder *d, struct str s) {
     return NULL;
 }
 
+/* Amounts of resources are whole thousandths, rounded up ("1u" -> "1m"). */
+static struct json *round_resource(struct decoder *d, struct json *v) {
+    int64_t milli;
+    char last = v && v->type == JSON_STRING && v->s.n > 0 ? v->s.p[v->s.n - 1] : '\0';
+    if ((last == 'n' || last == 'u') && quantity_milli(v->s, &milli))
+        v->s = quantity_from_milli(d->a, milli);
+    return v;
+}
+
 static struct json *decode_quantity(struct decoder *d, const struct json *v) {
     cleanup_buf struct buf b = BUF_INIT;
     struct str text = STR("");
@@ -534,11 +543,13 @@ static struct json *decode_map(struct decoder *d, const struct schema_type *t, c
     if (!o->members)
         return too_big(d);
     o->cap = v->n;
-    bool sorted = true;
+    bool sorted = true, resources = str_eq(t->name, STR("core/v1.ResourceList"));
     for (uint32_t i = 0; i < v->n; i++) {
         struct str key = v->members[i].key;
         struct frame f = {.up = up, .key = key};
         struct json *e = decode_element(d, t->element, v->members[i].value, &f);
+        if (resources)
+            e = round_resource(d, e);
         if (!e)
             return NULL;
         sorted = sorted && (i == 0 || str_cmp(v->members[i - 1].key, key) < 0);

@@ -190,3 +190,13 @@ bool field_selector_matches(const struct field_selector *s, const struct schema_
             return false;
     return true;
 }
+
+bool field_selector_exact(const struct field_selector *s, const char *path, struct str *value) {
+    for (size_t i = 0; i < s->n; i++) {
+        if (!s->terms[i].equal || !str_eq_c(s->terms[i].path, path))
+            continue;
+        *value = s->terms[i].value;
+        return true;
+    }
+    return false;
+}

@@ -4,8 +4,8 @@
 #define LABEL_MAX 63
 #define SUBDOMAIN_MAX 253
 
-#define TOO_LONG_63 "must be no more than 63 characters"
-#define TOO_LONG_253 "must be no more than 253 characters"
+#define TOO_LONG_63 "must be no more than 63 bytes"
+#define TOO_LONG_253 "must be no more than 253 bytes"
 #define LABEL_BAD                                                                                                   \
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end " \
     "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "                  \

@@ -234,6 +234,8 @@ struct field_selector;
 struct field_selector *field_selector_parse(struct arena *a, const struct schema_resource *r, struct str text,
                                             struct error *err);
 bool field_selector_matches(const struct field_selector *s, const struct schema_resource *r, const struct json *object);
+/* Whether the selector wants one exact value of a field ("metadata.name", "spec.nodeName"): for indexes. */
+bool field_selector_exact(const struct field_selector *s, const char *path, struct str *value);
 
 /* --- tables, OpenAPI --- */
 /* columnDefinitions and cells of meta.k8s.io/v1 Table. now_s: for ages. */

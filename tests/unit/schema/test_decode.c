@@ -31,6 +31,8 @@ static void canonical(void **state) {
         /* quantities, int-or-string, times */
         {"core/v1.ResourceRequirements", "{'limits':{'memory':'1024Mi','cpu':0.5,'pods':10}}",
          "{'limits':{'cpu':'500m','memory':'1Gi','pods':'10'}}"},
+        {"core/v1.ResourceRequirements", "{'requests':{'cpu':'100u','memory':'0.5'}}",
+         "{'requests':{'cpu':'1m','memory':'500m'}}"},
         {"core/v1.ResourceFieldSelector", "{'resource':'limits.cpu'}", "{'resource':'limits.cpu','divisor':'0'}"},
         {"core/v1.ServicePort", "{'port':80,'targetPort':'http'}", "{'port':80,'targetPort':'http'}"},
         {"core/v1.ServicePort", "{'port':80}", "{'port':80,'targetPort':0}"},

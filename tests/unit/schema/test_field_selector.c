@@ -91,11 +91,23 @@ static void bad_texts(void **state) {
     assert_int_equal(err.code, -E2BIG);
 }
 
+static void exact(void **state) {
+    cleanup_arena struct arena *a = arena_new(0, 0);
+    const struct schema_resource *r = resource("", "v1", "Pod");
+    struct str value = STR("untouched");
+    struct field_selector *s = field_selector_parse(a, r, STR("metadata.name!=a,spec.nodeName=n1"), NULL);
+    assert_false(field_selector_exact(s, "metadata.name", &value));
+    assert_true(str_eq_c(value, "untouched"));
+    assert_true(field_selector_exact(s, "spec.nodeName", &value));
+    assert_true(str_eq_c(value, "n1"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matching),
         cmocka_unit_test(events),
         cmocka_unit_test(bad_texts),
+        cmocka_unit_test(exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ static void labels(void **state) {
     check(name_check_dns_label, "web-1", NULL);
     check(name_check_dns_label, "1", NULL);
     check(name_check_dns_label, long_text(text, 63), NULL);
-    check(name_check_dns_label, long_text(text, 64), "must be no more than 63 characters");
+    check(name_check_dns_label, long_text(text, 64), "must be no more than 63 bytes");
     static const char *const bad[] = {"", "A", "-a", "a-", "a.b", "a_b", "\xc3\xa4", "a b"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         check(name_check_dns_label, bad[i],
@@ -36,7 +36,7 @@ static void subdomains(void **state) {
     char text[300];
     check(name_check_dns_subdomain, "a.b-c.1", NULL);
     check(name_check_dns_subdomain, long_text(text, 253), NULL);
-    check(name_check_dns_subdomain, long_text(text, 254), "must be no more than 253 characters");
+    check(name_check_dns_subdomain, long_text(text, 254), "must be no more than 253 bytes");
     static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a.-b", "A.b", "a_b"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         check(name_check_dns_subdomain, bad[i], "a lowercase RFC 1123 subdomain must consist of");
@@ -52,10 +52,10 @@ static void qualified(void **state) {
     check(name_check_qualified, "", "name part must be non-empty");
     check(name_check_qualified, "A/b", "prefix part a lowercase RFC 1123 subdomain must");
     check(name_check_qualified, "a/_b", "name part must consist of alphanumeric characters, '-', '_' or '.'");
-    check(name_check_qualified, long_text(text, 64), "name part must be no more than 63 characters");
+    check(name_check_qualified, long_text(text, 64), "name part must be no more than 63 bytes");
     long_text(text, 254);
     memcpy(text + 254, "/a", 3);
-    check(name_check_qualified, text, "prefix part must be no more than 253 characters");
+    check(name_check_qualified, text, "prefix part must be no more than 253 bytes");
 }
 
 static void values(void **state) {
@@ -64,7 +64,7 @@ static void values(void **state) {
     check(name_check_label_value, "A.b_c-9", NULL);
     check(name_check_label_value, "a b", "a valid label must be an empty string or consist of");
     check(name_check_label_value, "-a", "a valid label must be");
-    check(name_check_label_value, long_text(text, 64), "must be no more than 63 characters");
+    check(name_check_label_value, long_text(text, 64), "must be no more than 63 bytes");
 }
 
 int main(void) {
