@@ -56,7 +56,7 @@ struct str meta_ns(const struct json *o) {
     return json_str_at(o, "metadata.namespace");
 }
 
-bool meta_deleting(const struct json *o) {
+bool object_deleting(const struct json *o) {
     return json_str_at(o, "metadata.deletionTimestamp").n > 0;
 }
 
@@ -94,7 +94,7 @@ struct json *owner_ref_new(struct arena *a, const struct schema_resource *r, con
 
 bool pod_is_active(const struct json *pod) {
     struct str phase = json_str_at(pod, "status.phase");
-    return !meta_deleting(pod) && !str_eq(phase, STR("Succeeded")) && !str_eq(phase, STR("Failed"));
+    return !object_deleting(pod) && !str_eq(phase, STR("Succeeded")) && !str_eq(phase, STR("Failed"));
 }
 
 bool pod_condition_true(const struct json *pod, const char *type, int64_t *since_s) {

@@ -176,7 +176,7 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
     int64_t again = 0;
     read_limits(&r);
     int rc = rollout_collect(&r);
-    if (rc == 0 && !meta_deleting(r.deployment))
+    if (rc == 0 && !object_deleting(r.deployment))
         rc = run(&r);
     int written = rollout_write_status(&r, &again);
     if (rc < 0 || written < 0)

@@ -51,7 +51,7 @@ static bool same_template(struct arena *a, const struct json *set, const struct 
 static bool add_matching(void *arg, struct object *set) {
     struct rollout *r = arg;
     const struct json *o = object_json(set);
-    if (meta_controller_ref(o) || meta_deleting(o))
+    if (meta_controller_ref(o) || object_deleting(o))
         return true;
     struct label_selector *s = label_selector_from_json(r->a, json_at(r->deployment, "spec.selector"), NULL);
     if (s && !label_selector_empty(s) && label_selector_matches(s, json_at(o, "metadata.labels")))
@@ -90,7 +90,7 @@ int rollout_collect(struct rollout *r) {
     for (size_t i = 0; i < owned.n; i++)
         if (str_eq(json_str_at(meta_controller_ref(object_json(owned.items[i])), "uid"), meta_uid(r->deployment)))
             object_list_add(&r->sets, owned.items[i]);
-    int rc = meta_deleting(r->deployment) ? 0 : adopt(r);
+    int rc = object_deleting(r->deployment) ? 0 : adopt(r);
     if (r->sets.n)
         qsort(r->sets.items, r->sets.n, sizeof(*r->sets.items), by_age);
     for (size_t i = 0; i < r->sets.n && !r->newest; i++)
@@ -297,7 +297,7 @@ int rollout_clean_history(struct rollout *r) {
     struct object_list old cleanup_objects = {0};
     for (size_t i = 0; i < r->sets.n; i++)
         if (r->sets.items[i] != r->newest && set_spec_replicas(r->sets.items[i]) == 0 &&
-            set_status(r->sets.items[i], "replicas") == 0 && !meta_deleting(object_json(r->sets.items[i])))
+            set_status(r->sets.items[i], "replicas") == 0 && !object_deleting(object_json(r->sets.items[i])))
             object_list_add(&old, r->sets.items[i]);
     int64_t keep = json_as_int(limit, 10);
     if ((int64_t)old.n <= keep)

@@ -152,7 +152,7 @@ static struct json *subsets(struct run *r, const struct group *groups, size_t n)
         struct json *subset = json_object(r->a), *ready = json_array(r->a), *unready = json_array(r->a);
         for (size_t i = 0; i < MIN(groups[g].n, (size_t)ENDPOINTS_MAX); i++) {
             const struct json *pod = object_json(groups[g].pods[i]);
-            if (meta_deleting(pod) && !r->publish_not_ready)
+            if (object_deleting(pod) && !r->publish_not_ready)
                 continue;
             bool ok = pod_is_ready(pod) || r->publish_not_ready;
             json_append(r->a, ok ? ready : unready, address_v1(r, groups[g].pods[i]));
@@ -211,7 +211,7 @@ static struct json *slice_endpoint(struct run *r, struct object *o) {
     const struct json *pod = object_json(o);
     struct arena *a = r->a;
     struct json *ep = json_object(a), *addresses = json_array(a), *conditions = json_object(a);
-    bool ready = pod_is_ready(pod), deleting = meta_deleting(pod);
+    bool ready = pod_is_ready(pod), deleting = object_deleting(pod);
     struct str hostname = pod_hostname(r, pod);
     json_append(a, addresses, json_str(a, json_str_at(pod, "status.podIP")));
     json_set_c(a, ep, "addresses", addresses);
@@ -348,7 +348,7 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
     int64_t again = 0;
     const struct json *svc = object_json(service);
     if (json_len(json_at(svc, "spec.selector")) && !str_eq(json_str_at(svc, "spec.type"), STR("ExternalName")) &&
-        !meta_deleting(svc)) {
+        !object_deleting(svc)) {
         struct arena *a = arena_new(KiB(16), 0);
         struct api_call call = call_begin(c, a);
         struct run r = {.c = c, .e = e, .call = &call, .a = a, .service = service, .svc = svc};

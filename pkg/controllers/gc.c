@@ -49,7 +49,7 @@ static enum owner_state owner_state(struct gc *g, struct str ns, const struct js
     if (!owner || !str_eq(owner->uid, json_str_at(ref, "uid")))
         return OWNER_GONE;
     const struct json *o = object_json(owner);
-    return meta_deleting(o) && has_finalizer(o, FOREGROUND) ? OWNER_WAITING : OWNER_THERE;
+    return object_deleting(o) && has_finalizer(o, FOREGROUND) ? OWNER_WAITING : OWNER_THERE;
 }
 
 struct target {
@@ -81,7 +81,7 @@ static int check_owners(struct target *t) {
         gone += s == OWNER_GONE;
         waiting += s == OWNER_WAITING;
     }
-    if (json_len(refs) == 0 || (gone == 0 && waiting == 0) || meta_deleting(o))
+    if (json_len(refs) == 0 || (gone == 0 && waiting == 0) || object_deleting(o))
         return 0;
     if (there == 0)
         return delete_target(t, waiting ? STR("Foreground") : STR(""));
@@ -121,7 +121,7 @@ static int foreground(struct target *t) {
         for (size_t k = 0; k < json_len(refs); k++)
             if (str_eq(json_str_at(json_item(refs, k), "uid"), t->o->uid))
                 blocking += json_as_bool(json_get_c(json_item(refs, k), "blockOwnerDeletion"), false);
-        if (!meta_deleting(d))
+        if (!object_deleting(d))
             queue_object(t->c, deps.items[i]);
     }
     return blocking ? 0 : write_target(t, without_finalizer(t->call->arena, object_json(t->o), FOREGROUND));
@@ -158,9 +158,9 @@ static int64_t reconcile(struct controller *c, struct str where, struct str name
     struct target t = {.c = c, .g = g, .call = &call, .r = resource_of(g, kind), .o = o};
     const struct json *j = object_json(o);
     int rc = 0;
-    if (t.r && meta_deleting(j) && has_finalizer(j, ORPHAN))
+    if (t.r && object_deleting(j) && has_finalizer(j, ORPHAN))
         rc = orphan(&t);
-    else if (t.r && meta_deleting(j) && has_finalizer(j, FOREGROUND))
+    else if (t.r && object_deleting(j) && has_finalizer(j, FOREGROUND))
         rc = foreground(&t);
     else if (t.r)
         rc = check_owners(&t);
@@ -182,7 +182,7 @@ static void queue_owners(struct controller *c, const struct object *o, const str
         struct store *s = g->all->store;
         struct object *owner =
             r ? store_peek(s, store_kind(s, r->key), r->namespaced ? o->ns : STR(""), json_str_at(ref, "name")) : NULL;
-        if (owner && meta_deleting(object_json(owner)))
+        if (owner && object_deleting(object_json(owner)))
             queue_object(c, owner);
     }
 }
@@ -196,8 +196,8 @@ static void on_any(void *arg, const struct event *e) {
         for (size_t i = 0; i < deps.n; i++)
             queue_object(c, deps.items[i]);
         queue_owners(c, e->object, refs);
-    } else if (meta_deleting(o) ? (has_finalizer(o, FOREGROUND) || has_finalizer(o, ORPHAN)) : json_len(refs) > 0) {
-        if (!e->old || meta_deleting(o) || !json_equal(json_at(object_json(e->old), "metadata.ownerReferences"), refs))
+    } else if (object_deleting(o) ? (has_finalizer(o, FOREGROUND) || has_finalizer(o, ORPHAN)) : json_len(refs) > 0) {
+        if (!e->old || object_deleting(o) || !json_equal(json_at(object_json(e->old), "metadata.ownerReferences"), refs))
             queue_object(c, e->object);
     }
 }

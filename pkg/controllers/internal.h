@@ -43,7 +43,7 @@ int64_t call_failed(struct controller *c, const struct api_call *call, const cha
 struct str meta_uid(const struct json *o);
 struct str meta_name(const struct json *o);
 struct str meta_ns(const struct json *o);
-bool meta_deleting(const struct json *o);
+bool object_deleting(const struct json *o);
 /* The ownerReference with controller: true, or NULL. */
 const struct json *meta_controller_ref(const struct json *o);
 /* Index "owner-uid" (of every ownerReference) on a kind; safe to ask for twice. */

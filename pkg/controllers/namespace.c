@@ -21,7 +21,7 @@ static size_t delete_all(struct controller *c, struct api_call *call, const stru
     size_t left = 0;
     for (size_t i = 0; i < found.n; i++) {
         struct object *still = NULL;
-        if (!meta_deleting(object_json(found.items[i])))
+        if (!object_deleting(object_json(found.items[i])))
             api_delete(call, r, ns, found.items[i]->name, &o, &still);
         object_unref(still);
         left += store_peek(store, kind, ns, found.items[i]->name) != NULL;
@@ -60,7 +60,7 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
     int64_t again = 0;
     if (!o)
         return 0;
-    if (meta_deleting(object_json(o))) {
+    if (object_deleting(object_json(o))) {
         struct arena *a = arena_new(0, 0);
         struct api_call call = call_begin(c, a);
         if (delete_content(c, &call, name))
@@ -75,7 +75,7 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
 
 static void on_namespace(void *arg, const struct event *e) {
     struct controller *c = arg;
-    if (e->type != EVENT_DELETED && meta_deleting(object_json(e->object)))
+    if (e->type != EVENT_DELETED && object_deleting(object_json(e->object)))
         work_queue_add(c->queue, STR(""), e->object->name);
 }
 
@@ -86,7 +86,7 @@ static void on_any(void *arg, const struct event *e) {
     if (e->type != EVENT_DELETED || e->object->ns.n == 0)
         return;
     struct object *ns = store_peek(api_store(c->api), n->kind.kind, STR(""), e->object->ns);
-    if (ns && meta_deleting(object_json(ns)))
+    if (ns && object_deleting(object_json(ns)))
         work_queue_add(c->queue, STR(""), e->object->ns);
 }
 

@@ -240,7 +240,7 @@ static int64_t evict(struct controller *c, struct api_call *call, struct object 
         for (size_t i = 0; i < pods.n; i++) {
             const struct json *pod = object_json(pods.items[i]);
             int64_t limit = tolerated_s(pod, taint), left = since.tv_sec + limit - now;
-            if (limit < 0 || meta_deleting(pod))
+            if (limit < 0 || object_deleting(pod))
                 continue;
             if (limit > 0 && left > 0) {
                 next = next == 0 ? left * 1000 : MIN(next, left * 1000);

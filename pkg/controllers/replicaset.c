@@ -44,7 +44,7 @@ static bool controlled_by(const struct json *pod, struct str uid) {
 static void adopt(struct claim *cl, struct object *pod) {
     struct replicas *r = cl->c->state;
     const struct json *o = object_json(pod);
-    if (meta_deleting(cl->set) || meta_deleting(o) ||
+    if (object_deleting(cl->set) || object_deleting(o) ||
         !label_selector_matches(cl->selector, json_at(o, "metadata.labels")))
         return;
     struct arena *a = cl->call->arena;
@@ -231,13 +231,13 @@ static int64_t reconcile_set(struct claim *cl, struct object *owner) {
         if (pod_is_active(pod))
             object_list_add(&active, cl->mine.items[i]);
         else
-            terminating += meta_deleting(pod);
+            terminating += object_deleting(pod);
     }
     int64_t want = json_int_at(cl->set, "spec.replicas", 1), have = (int64_t)active.n;
     int rc = 0;
-    if (!meta_deleting(cl->set) && have < want)
+    if (!object_deleting(cl->set) && have < want)
         rc = make_pods(cl, owner, want - have);
-    else if (!meta_deleting(cl->set) && have > want)
+    else if (!object_deleting(cl->set) && have > want)
         rc = remove_pods(cl, owner, active.items, active.n, (size_t)(have - want));
     /* Made and removed pods changed the state: their hooks queue us again, and the status of now is what stands now. */
     struct json *after = json_copy(cl->call->arena, cl->set);

@@ -45,7 +45,7 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
     struct accounts *s = c->state;
     (void)ns;
     struct object *o = store_peek(api_store(c->api), s->namespaces.kind, STR(""), name);
-    if (!o || meta_deleting(object_json(o)))
+    if (!o || object_deleting(object_json(o)))
         return 0;
     struct arena *a = arena_new(KiB(8), 0);
     struct api_call call = call_begin(c, a);

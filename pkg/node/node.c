@@ -44,7 +44,7 @@ const char *node_path(struct arena *a, const struct node *n, const char *fmt, ..
 static void see_pod(struct node *n, struct object *o) {
     struct pod *p = node_pod(n, o->uid);
     if (p) {
-        pod_update(p, o);
+        pod_refresh(p, o);
         return;
     }
     p = pod_new(n, o);

@@ -126,7 +126,7 @@ void registration_update(struct node *n); /* something of the node's status may 
 /* --- pod.c --- */
 struct pod *pod_new(struct node *n, struct object *o);
 void pod_free(struct pod *p);
-void pod_update(struct pod *p, struct object *o);
+void pod_refresh(struct pod *p, struct object *o);
 void pod_adopt(struct pod *p, struct sandbox *s); /* after a restart of this process */
 void pod_want_sync(struct pod *p);
 void pod_terminate(struct pod *p); /* graceful end; the object goes when all is over */

@@ -84,7 +84,7 @@ void pod_free(struct pod *p) {
     free(p);
 }
 
-void pod_update(struct pod *p, struct object *o) {
+void pod_refresh(struct pod *p, struct object *o) {
     if (o->revision <= p->object->revision)
         return;
     object_ref(o);
