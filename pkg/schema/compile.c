@@ -282,6 +282,24 @@ static struct ctype *type_add(struct compiler *c, enum schema_kind kind, struct 
     return t;
 }
 
+/* Members that nearly every object has and no file describes. */
+static const char *usual_description(struct str name) {
+    static const struct {
+        struct str name;
+        const char *text;
+    } usual[] = {
+        {STR_INIT("kind"), "Its kind, such as Pod."},
+        {STR_INIT("apiVersion"), "Group and version of its kind, such as apps/v1."},
+        {STR_INIT("metadata"), "Name, namespace, labels and other standard members."},
+        {STR_INIT("spec"), "What is wanted."},
+        {STR_INIT("status"), "What is observed; written by the system."},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+        if (str_eq(usual[i].name, name))
+            return usual[i].text;
+    return "";
+}
+
 static int read_struct(struct compiler *c, struct str rest, bool object, struct error *err) {
     struct ctype *t = type_add(c, SCHEMA_STRUCT, schema_word(&rest));
     struct str w = schema_word(&rest);
@@ -290,6 +308,7 @@ static int read_struct(struct compiler *c, struct str rest, bool object, struct 
     t->pub.atomic = w.n > 0;
     t->pub.fields = &c->fields[c->fields_n];
     c->type = t;
+    c->is_object = object;
     if (object) {
         static const char string_type[] = "string";
         const struct str names[] = {STR_INIT("kind"), STR_INIT("apiVersion")};
@@ -300,7 +319,7 @@ static int read_struct(struct compiler *c, struct str rest, bool object, struct 
                                                              .omit_empty = true,
                                                              .patch_key = STR(""),
                                                              .default_text = STR(""),
-                                                             .description = ""};
+                                                             .description = usual_description(names[i])};
         }
         t->pub.fields_n = 2;
     }
@@ -363,7 +382,7 @@ static int read_field(struct compiler *c, struct str name, struct str rest, stru
                                .omit_empty = true,
                                .patch_key = STR(""),
                                .default_text = STR(""),
-                               .description = ""};
+                               .description = c->is_object ? usual_description(name) : ""};
     if (!str_to_u64(number, &pb) || pb > UINT16_MAX || expr.n == 0)
         return bad(c, err, "a field needs a number and a type:", name);
     f->pb = (uint16_t)pb;
@@ -415,16 +434,15 @@ static int read_head(struct compiler *c, struct str line, struct error *err) {
 }
 
 static int read_line(struct compiler *c, struct str line, struct error *err) {
-    if (line.p[0] == '"') {
-        if (c->description) {
-            struct str d = str_trim(str_skip(line, 1));
-            *c->description = arena_strndup(c->s->arena, d.p, d.n);
-        }
-        return 0;
-    }
     if (line.p[0] != ' ')
         return read_head(c, line, err);
     struct str rest = line, key = schema_word(&rest);
+    if (str_eq(key, STR("\""))) {
+        struct str d = str_trim(rest);
+        if (c->description)
+            *c->description = arena_strndup(c->s->arena, d.p, d.n);
+        return 0;
+    }
     if (key.n == 0)
         return 0;
     if (c->type)
@@ -436,13 +454,17 @@ static int read_line(struct compiler *c, struct str line, struct error *err) {
 
 /* --- sizes, then the first reading --- */
 
+static bool is_description(struct str line) {
+    return str_eq(schema_word(&line), STR("\""));
+}
+
 static void count(struct compiler *c) {
     size_t fields = 0, types = 0, resources = 0, versions = 0;
     for (struct str rest = c->text; rest.p;) {
         struct str line = str_split(&rest, '\n');
         if (line.n == 0)
             continue;
-        fields += line.p[0] == ' ' ? 1 : line.p[0] == 'o' ? 2 : 0;
+        fields += line.p[0] == ' ' ? !is_description(line) : line.p[0] == 'o' ? 2 : 0;
         types += strchr("osae", line.p[0]) != NULL;
         resources += line.p[0] == 'r';
         versions += line.p[0] == 'v';

@@ -27,6 +27,7 @@ struct compiler {
     size_t resources_n;
     /* what the current line may belong to */
     struct ctype *type;
+    bool is_object;
     struct schema_resource *resource;
     const char **description;
     VEC(struct schema_subresource) subs;

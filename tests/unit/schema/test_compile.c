@@ -144,6 +144,8 @@ static void fields(void **state) {
     f = field("meta/v1.ObjectMeta", "creationTimestamp");
     assert_true(f->omit_zero && f->type->kind == SCHEMA_TIME);
     assert_int_equal(field("meta/v1.ObjectMeta", "finalizers")->list_type, SCHEMA_LIST_SET);
+    assert_true(*field("core/v1.PodSpec", "containers")->description);
+    assert_true(*field("core/v1.Pod", "spec")->description && *f->owner->description);
     f = field("core/v1.Pod", "apiVersion");
     assert_true(f && f->pb == 0 && f->type->kind == SCHEMA_STRING);
     assert_true(field("core/v1.ServiceSpec", "selector")->type->atomic);
@@ -218,7 +220,7 @@ static void own_text(void **state) {
         "    sub status get,update Thing\n"
         "object Thing atomic\n"
         "    spec 1 *Spec required\n"
-        "\" What it is.\n"
+        "        \" What it is.\n"
         "struct Spec\n    size 2 int32 default=3\n    mode 3 Mode if=size:1|2 default=\"a b\"\n    embed 4 More\n"
         "struct More\n    tags 1 map[string][]string\n"
         "enum Mode Fast Slow\n"
