@@ -35,13 +35,15 @@ void channels_finish(struct channels *c, struct str status_json);
 
 /* Port-forward: one pair (data, error) a connection the client makes. */
 struct channels_forward_events {
-    /* A new pair for port; answer with channels_forward_accept() (later is fine) or channels_forward_refuse(). */
+    /* A new pair for port; answer with channels_forward_accept() or channels_forward_refuse(), exactly once. Later is
+     * fine, even after on_closed: c lives until every pair is answered. */
     void (*on_open)(void *arg, struct channels *c, int request_id, int port);
     void (*on_closed)(void *arg);
     void *arg;
 };
 void channels_forward_start(struct http_exchange *x, const int *ports, size_t ports_n,
                             const struct channels_forward_events *ev);
-/* The data stream of the pair, to be started by the caller (stream_splice with the pod's socket). */
+/* The data stream of the pair, to be started by the caller (stream_splice with the pod's socket). Never NULL for a pair
+ * that waits for its answer; one that the client gave up meanwhile closes when it is started. */
 struct stream *channels_forward_accept(struct channels *c, int request_id);
 void channels_forward_refuse(struct channels *c, int request_id, const char *message);

@@ -13,7 +13,7 @@ struct forward;
 struct pair {
     struct stream s;
     struct list link;
-    struct forward *f; /* NULL once the connection is gone */
+    struct forward *f; /* NULL once the pair left it */
     int request_id, port;
     uint32_t data_id, error_id; /* SPDY, 0: not open yet */
     unsigned channel;           /* WebSocket: of the data; the error's is the next */
@@ -27,9 +27,10 @@ struct pair {
 struct forward {
     struct channels c;
     struct channels_forward_events ev;
-    struct list pairs;
+    struct list pairs; /* those over stay while their answer is due */
     size_t pairs_n, ports_n;
     int *ports;
+    bool closed;
 };
 
 static struct forward *of(struct channels *c) {
@@ -61,32 +62,47 @@ static void pair_free(struct pair *p) {
     free(p);
 }
 
-/* Leaves the connection; the caller hears of it at the end of the turn. */
+static void forward_free_when_answered(struct forward *f) {
+    if (!f->closed || !list_empty(&f->pairs))
+        return;
+    free(f->ports);
+    free(f);
+}
+
+/* Takes the pair off its connection for good. */
+static void pair_detach(struct pair *p) {
+    struct forward *f = TAKE_PTR(p->f);
+    list_remove(&p->link);
+    forward_free_when_answered(f);
+}
+
+/* The pair ends; the caller hears of it at the end of the turn, or when it answers. */
 static void pair_leave(struct pair *p, int reason) {
+    struct forward *f = p->f;
     if (p->over)
         return;
-    struct forward *f = TAKE_PTR(p->f);
     p->over = true;
     p->reason = reason;
     p->paused = false;
-    list_remove(&p->link);
-    if (f) {
-        f->pairs_n--;
-        pause_update(f);
-    }
+    f->pairs_n--;
+    pause_update(f);
+    bool last_of_ws = f->c.ws && f->pairs_n == 0;
+    if (last_of_ws)
+        channels_end(&f->c);
+    if (p->announced && !p->accepted)
+        return; /* its answer is due */
+    pair_detach(p);
     if (p->accepted)
         loop_flush_add(p->s.loop, &p->turn);
     else
         pair_free(p);
-    if (f && f->c.ws && f->pairs_n == 0)
-        channels_end(&f->c);
 }
 
 static void pair_end(struct pair *p, int reason) {
     struct forward *f = p->f;
     if (p->over)
         return;
-    if (f && f->c.spdy && !f->c.closing) {
+    if (f->c.spdy && !f->c.closing) {
         if (reason || !p->in_ended || !p->out_ended)
             spdy_reset(f->c.spdy, p->data_id);
         spdy_fin(f->c.spdy, p->error_id); /* the client waits for it: no text means no error */
@@ -203,7 +219,7 @@ static struct pair *pair_new(struct forward *f, int request_id) {
 static struct pair *find_pair(struct forward *f, int request_id) {
     LIST_FOREACH (it, &f->pairs) {
         struct pair *p = LIST_ITEM(it, struct pair, link);
-        if (p->request_id == request_id)
+        if (p->request_id == request_id && !p->over)
             return p;
     }
     return NULL;
@@ -212,7 +228,7 @@ static struct pair *find_pair(struct forward *f, int request_id) {
 static struct pair *find_stream(struct forward *f, uint32_t id) {
     LIST_FOREACH (it, &f->pairs) {
         struct pair *p = LIST_ITEM(it, struct pair, link);
-        if (p->data_id == id || p->error_id == id)
+        if (!p->over && (p->data_id == id || p->error_id == id))
             return p;
     }
     return NULL;
@@ -289,6 +305,7 @@ static void on_open(struct channels *c) {
         const unsigned char le[2] = {(unsigned char)f->ports[i], (unsigned char)(f->ports[i] >> 8)};
         p->port = f->ports[i];
         p->channel = (unsigned)(2 * i);
+        p->announced = true;
         channels_send(c, p->channel, le, 2);
         channels_send(c, p->channel + 1, le, 2);
     }
@@ -328,14 +345,11 @@ static void on_drain(struct channels *c) {
 
 static void on_closed(struct channels *c) {
     struct forward *f = of(c);
-    while (!list_empty(&f->pairs)) {
-        struct pair *p = LIST_ITEM(f->pairs.next, struct pair, link);
-        p->f = NULL;
-        pair_leave(p, -ECONNRESET);
-    }
+    LIST_FOREACH (it, &f->pairs)
+        pair_leave(LIST_ITEM(it, struct pair, link), -ECONNRESET);
     f->ev.on_closed(f->ev.arg);
-    free(f->ports);
-    free(f);
+    f->closed = true;
+    forward_free_when_answered(f);
 }
 
 static const struct channels_protocol ws_protocols[] = {{"SPDY/3.1+portforward.k8s.io", 1, false, true},
@@ -369,21 +383,38 @@ void channels_forward_start(struct http_exchange *x, const int *ports, size_t po
     channels_open(&f->c, &forward_ops, x);
 }
 
+static struct pair *find_unanswered(struct forward *f, int request_id) {
+    LIST_FOREACH (it, &f->pairs) {
+        struct pair *p = LIST_ITEM(it, struct pair, link);
+        if (p->request_id == request_id && p->announced && !p->accepted)
+            return p;
+    }
+    return NULL;
+}
+
 struct stream *channels_forward_accept(struct channels *c, int request_id) {
-    struct pair *p = find_pair(of(c), request_id);
-    if (!p || p->accepted)
+    struct pair *p = find_unanswered(of(c), request_id);
+    if (!p)
         return NULL;
     p->accepted = true;
+    if (p->over)
+        pair_detach(p); /* closes when started */
     return &p->s;
 }
 
 void channels_forward_refuse(struct channels *c, int request_id, const char *message) {
-    struct pair *p = find_pair(of(c), request_id);
-    if (!p || p->accepted)
+    struct pair *p = find_unanswered(of(c), request_id);
+    if (!p)
         return;
+    if (p->over) {
+        pair_detach(p);
+        pair_free(p);
+        return;
+    }
     if (c->spdy)
         spdy_write(c->spdy, p->error_id, message, strlen(message));
     else
         channels_send(c, p->channel + 1, message, strlen(message));
+    p->announced = false; /* answered */
     pair_end(p, 0);
 }

@@ -350,15 +350,15 @@ struct loop *http_exchange_loop(struct http_exchange *x) {
     return x->loop;
 }
 
+/* Each reference of the handler's side is one of the memory too: on_close may take one when the others are gone. */
 struct http_exchange *http_exchange_ref(struct http_exchange *x) {
+    ref_get(&x->ref);
     atomic_fetch_add(&x->users, 1);
     return x;
 }
 
 void http_finish(struct http_exchange *x) {
-    if (atomic_fetch_sub(&x->users, 1) != 1)
-        return;
-    if (!atomic_load(&x->answered))
+    if (atomic_fetch_sub(&x->users, 1) == 1 && !atomic_load(&x->answered))
         reply_give(&(struct reply){.x = x, .kind = REPLY_ABANDON});
     http_exchange_unref(x);
 }

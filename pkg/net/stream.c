@@ -261,6 +261,7 @@ static void splice_closed(void *arg, int reason) {
 }
 
 void stream_splice(struct stream *a, struct stream *b, loop_fn done, void *arg) {
+    REQUIRE(a && b && a->loop == b->loop);
     struct splice *sp = XNEW(struct splice);
     *sp = (struct splice){{{sp, a}, {sp, b}}, done, arg};
     for (int i = 0; i < 2; i++) {

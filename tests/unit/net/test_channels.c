@@ -83,16 +83,43 @@ static void fw_gone(void *arg, int reason) {
     atomic_fetch_add(&closed, 1);
     free(arg);
 }
+/* Port 82 is answered late, 83 refused late: when the client may be gone. */
+struct late {
+    struct timer t;
+    struct channels *c;
+    int request_id, to;
+};
+static void fw_accept(struct channels *c, int request_id) {
+    struct process *p = XNEW(struct process);
+    p->s = channels_forward_accept(c, request_id);
+    assert_non_null(p->s);
+    stream_start(p->s, &(struct stream_events){.on_data = fw_data, .on_eof = fw_eof, .on_closed = fw_gone, .arg = p});
+}
+static void fw_late(void *arg) {
+    struct late *l = arg;
+    if (l->to == 82) {
+        fw_accept(l->c, l->request_id);
+    } else {
+        channels_forward_refuse(l->c, l->request_id, "too late");
+        atomic_fetch_add(&closed, 1);
+    }
+    free(l);
+}
+
 static void fw_open(void *arg, struct channels *c, int request_id, int to) {
+    if (to >= 82) {
+        struct late *l = XNEW(struct late);
+        *l = (struct late){.c = c, .request_id = request_id, .to = to};
+        timer_init(&l->t, loop, fw_late, l);
+        timer_set(&l->t, 100, 0);
+        return;
+    }
     if (to == 81) {
         channels_forward_refuse(c, request_id, "nothing listens on 81");
         return;
     }
-    struct process *p = XNEW(struct process);
-    p->s = channels_forward_accept(c, request_id);
-    assert_non_null(p->s);
+    fw_accept(c, request_id);
     assert_null(channels_forward_accept(c, request_id));
-    stream_start(p->s, &(struct stream_events){.on_data = fw_data, .on_eof = fw_eof, .on_closed = fw_gone, .arg = p});
 }
 static void fw_closed(void *arg) {
     atomic_fetch_add(&closed, 1);
@@ -513,6 +540,43 @@ static void spdy_port_forward_pairs_streams_by_request(void **state) {
     wait_closed(before + 2);
 }
 
+static void a_client_that_leaves_before_the_answer_is_harmless(void **state) {
+    struct spdy_client k;
+    int before = atomic_load(&closed);
+    static const char *const ports[] = {"82", "83"};
+    spdy_begin(&k, "/forward", "portforward.k8s.io");
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct http_header e[] = {type_error,
+                                        {STR("port"), str_c(ports[i])},
+                                        {STR("requestid"), str_c(ports[i])}},
+                                 d[] = {{STR("streamtype"), STR("data")},
+                                        {STR("port"), str_c(ports[i])},
+                                        {STR("requestid"), str_c(ports[i])}};
+        spdy_open_stream(&k, 1 + 4 * i, e, 3);
+        spdy_open_stream(&k, 3 + 4 * i, d, 3);
+    }
+    spdy_put(&k, 3, 0, "early", 5);
+    usleep(30000);
+    spdy_end(&k);
+    wait_closed(before + 3); /* the connection, the accepted pair, the refused one */
+}
+
+static void what_came_before_the_answer_is_not_lost(void **state) {
+    struct spdy_client k;
+    int before = atomic_load(&closed);
+    const struct http_header e[] = {type_error, {STR("port"), STR("82")}, {STR("requestid"), STR("5")}},
+                             d[] = {{STR("streamtype"), STR("data")},
+                                    {STR("port"), STR("82")},
+                                    {STR("requestid"), STR("5")}};
+    spdy_begin(&k, "/forward", "portforward.k8s.io");
+    spdy_open_stream(&k, 1, e, 3);
+    spdy_open_stream(&k, 3, d, 3);
+    spdy_put(&k, 3, SPDY_FLAG_FIN, "early", 5);
+    spdy_read(&k, 3, "earlybye", true);
+    spdy_end(&k);
+    wait_closed(before + 2);
+}
+
 /* --- port-forward over WebSocket ---------------------------------------------------------------------------------- */
 
 static void forward_over_websocket_channels(void **state) {
@@ -572,6 +636,8 @@ int main(void) {
         cmocka_unit_test(spdy_exec_as_old_kubectl_does_it),
         cmocka_unit_test(spdy_terminal_waits_for_its_resize_stream),
         cmocka_unit_test(spdy_port_forward_pairs_streams_by_request),
+        cmocka_unit_test(a_client_that_leaves_before_the_answer_is_harmless),
+        cmocka_unit_test(what_came_before_the_answer_is_not_lost),
         cmocka_unit_test(forward_over_websocket_channels),
         cmocka_unit_test(forward_over_spdy_in_websocket),
     };
