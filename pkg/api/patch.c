@@ -2,6 +2,8 @@
 #include "api/api_priv.h"
 
 static int patch_failed(struct api_write *w, const struct patch_request *p, const struct error *err) {
+    if (err->code == -E2BIG)
+        return status_set(w->status, w->arena, 413, "RequestEntityTooLarge", "Request entity too large: %s", err->msg);
     if (p->type == API_PATCH_JSON && err->code != -EINVAL) {
         int rc = status_set(w->status, w->arena, 422, "Invalid",
                             "the server rejected our request due to an error in our request");
