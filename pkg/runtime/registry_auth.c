@@ -26,6 +26,8 @@ static struct str take_token(struct str *s) {
 
 /* A token or a quoted string. */
 static struct str take_value(struct arena *a, struct str *s) {
+    while (s->n && (s->p[0] == ' ' || s->p[0] == '\t'))
+        *s = str_skip(*s, 1);
     if (!s->n || s->p[0] != '"') {
         size_t n = 0;
         while (n < s->n && s->p[n] != ',' && s->p[n] != ' ' && s->p[n] != '\t')
