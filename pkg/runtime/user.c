@@ -130,7 +130,7 @@ static int resolve_user(struct str name, int64_t uid, struct str passwd, struct 
         if (!parse_id(name, &id))
             return bad_range(err);
     }
-    struct passwd_entry e;
+    struct passwd_entry e = {.uid = 0};
     bool found = find_passwd(passwd, name, by_id, id, &e);
     if (!found && !by_id)
         return error_set(err, -EINVAL, "unable to find user %.*s: no matching entries in passwd file", STR_ARG(name));

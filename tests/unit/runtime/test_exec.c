@@ -17,6 +17,8 @@ static int setup(void **state) {
     target.cfg.user = (struct container_user){STR("user"), -1, -1, NULL, 0, true};
     if (box_try_container(&box, sandbox, &target.cfg, &target.c, &target.err) < 0)
         fail_msg("%s", target.err.msg);
+    for (int i = 0; i < 200 && box_exec(&box, target.c, "test -e /tmp/mark", NULL) != 0; i++)
+        usleep(5000);
     return 0;
 }
 static int teardown(void **state) {
