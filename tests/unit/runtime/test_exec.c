@@ -307,7 +307,7 @@ static void test_terminal(void **state) {
     if (s.code < 0)
         fail_msg("%s", s.err.msg);
     assert_ptr_equal(s.in, s.out);
-    wanted = "xterm";
+    wanted = "xterm\r\n";
     assert_true(box_wait(&box, has_output, &s, 10));
     assert_non_null(strstr(s.output, "/dev/pts/0\r\n24 80\r\nxterm\r\n"));
     loop_post(box.loop, do_resize, &s);
