@@ -15,3 +15,6 @@ int64_t pod_grace(const struct json *obj, int64_t asked);
 int namespace_create(struct api_write *w);
 int namespace_remove(struct api_write *w);
 bool namespace_held(const struct json *obj);
+
+int role_admit(struct api_write *w);
+int role_binding_admit(struct api_write *w);

@@ -180,12 +180,42 @@ static void nodes_see_their_own(void **state) {
     }
 }
 
+static void nobody_gives_what_he_lacks(void **state) {
+    struct fixture *f = *state;
+    const char *crb = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    const char *roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    const char *bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    expect(f, 201, "POST", bindings,
+           "{\"metadata\":{\"name\":\"jane-admin\"},\"subjects\":[{\"kind\":\"User\",\"name\":\"jane\",\"apiGroup\":"
+           "\"rbac.authorization.k8s.io\"}],\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+           "\"ClusterRole\",\"name\":\"admin\"}}");
+    expect_as(f, USER_TOKEN, 201, "POST", roles, NULL,
+              "{\"metadata\":{\"name\":\"less\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"pods\",\"pods/log\"],"
+              "\"verbs\":[\"get\"]}]}");
+    struct answer *x = ask_as(f, USER_TOKEN, "POST", roles, NULL,
+                              "{\"metadata\":{\"name\":\"more\"},\"rules\":[{\"apiGroups\":[\"*\"],\"resources\":[\"*\"],"
+                              "\"verbs\":[\"*\"]}]}");
+    assert_int_equal(x->code, 403);
+    assert_non_null(strstr(text(x, "message"), "is attempting to grant RBAC permissions not currently held"));
+    answer_free(x);
+    expect_as(f, USER_TOKEN, 403, "POST", bindings, NULL,
+              "{\"metadata\":{\"name\":\"root\"},\"subjects\":[{\"kind\":\"User\",\"name\":\"jane\",\"apiGroup\":"
+              "\"rbac.authorization.k8s.io\"}],\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+              "\"ClusterRole\",\"name\":\"cluster-admin\"}}");
+    expect_as(f, USER_TOKEN, 201, "POST", bindings, NULL,
+              "{\"metadata\":{\"name\":\"view\"},\"subjects\":[{\"kind\":\"User\",\"name\":\"joe\",\"apiGroup\":"
+              "\"rbac.authorization.k8s.io\"}],\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+              "\"ClusterRole\",\"name\":\"view\"}}");
+    expect_as(f, USER_TOKEN, 403, "POST", crb, NULL, "{\"metadata\":{\"name\":\"x\"}}");
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(nobody_is_refused), T(unknown_users_are_forbidden), T(roles_grant), T(service_account_tokens),
         T(tokens_die_with_what_they_are_bound_to), T(websocket_bearer), T(impersonation), T(nodes_see_their_own),
+        T(nobody_gives_what_he_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
