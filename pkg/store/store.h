@@ -107,7 +107,8 @@ void store_each(struct store *s, struct store_kind *k, struct str ns, struct str
                 bool (*each)(void *arg, struct object *o), void *arg);
 size_t store_count(const struct store *s, const struct store_kind *k);
 
-/* Secondary indexes: fn names the keys of an object (emit copies). Existing objects are indexed at once. */
+/* Secondary indexes: fn names the keys of an object (emit copies). Existing objects are indexed at once. Users of the same
+ * index may each ask for it. */
 void store_index_add(struct store *s, struct store_kind *k, const char *index,
                      void (*fn)(struct object *o, void (*emit)(void *arg, struct str key), void *arg));
 void store_index_each(struct store *s, struct store_kind *k, const char *index, struct str key,
