@@ -106,7 +106,7 @@ static bool domain_valid(struct str domain) {
         if (close < 3)
             return false;
         for (ptrdiff_t i = 1; i < close; i++)
-            if (!strchr("0123456789abcdefABCDEF:.", domain.p[i]))
+            if (!domain.p[i] || !strchr("0123456789abcdefABCDEF:.", domain.p[i]))
                 return false;
         struct str rest = str_skip(domain, (size_t)close + 1);
         return rest.n == 0 || (rest.p[0] == ':' && port_valid(str_skip(rest, 1)));

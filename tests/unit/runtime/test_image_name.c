@@ -80,6 +80,10 @@ static void malformed_names_are_refused_with_the_reason(void **state) {
         if (rc != -EINVAL || !strstr(err.msg, cases[i][1]))
             fail_msg("%s: %d %s", cases[i][0], rc, err.msg);
     }
+    struct str nul = STR("[:\0:]/x");
+    cleanup_arena struct arena *na = arena_new(0, 0);
+    struct str none;
+    assert_int_equal(image_name_normalize(na, nul, &none, NULL), -EINVAL);
     char big[600];
     struct error err;
     struct str out;
