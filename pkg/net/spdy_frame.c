@@ -127,6 +127,9 @@ void spdy_put_headers(struct buf *out, bool *started, const struct http_header *
     const char stored[5] = {0, (char)block.n, (char)(block.n >> 8), (char)~block.n, (char)(~block.n >> 8)};
     buf_put(out, stored, 5);
     buf_put_str(out, buf_str(&block));
+    /* An empty block, as a sync flush leaves it: without it Go's reader looks for the next block before it gives out
+     * this one, and stops for good at the end of the frame. */
+    buf_put(out, "\0\0\0\xff\xff", 5);
 }
 
 /* --- what we read ------------------------------------------------------------------------------------------------- */
