@@ -182,7 +182,7 @@ int image_name_parse(struct arena *a, struct str text, struct image_name *out, s
     if (!path_valid(path))
         return refuse(err, text,
                       "the repository must be parts of a-z and 0-9, joined by '.', '_', '__' or '-', between slashes");
-    if (domain.n + path.n + 1 > NAME_MAX_BYTES)
+    if (domain.n + path.n + 1 + (official ? strlen("library/") : 0) > NAME_MAX_BYTES)
         return refuse(err, text, "registry and repository are longer than 255 bytes");
     out->domain = str_dup(a, domain);
     out->path = official ? str_printf(a, "library/%.*s", STR_ARG(path)) : str_dup(a, path);
