@@ -11,13 +11,13 @@
 
 struct address_pool {
     struct api *api;
-    uint32_t base;        /* host order */
-    uint32_t size;        /* addresses in the range */
-    uint32_t band;        /* first offset of dynamic picks */
+    uint32_t base; /* host order */
+    uint32_t size; /* addresses in the range */
+    uint32_t band; /* first offset of dynamic picks */
     uint8_t *used;
     char *cidr;
     int port_first, port_last;
-    uint16_t *ports;      /* users of a port, TCP, UDP and SCTP apart: counts */
+    uint16_t *ports; /* users of a port, TCP, UDP and SCTP apart: counts */
 };
 
 static bool parse_cidr(const char *cidr, uint32_t *base, int *bits) {
@@ -129,8 +129,11 @@ struct str address_pool_pick(struct address_pool *p, struct arena *a) {
 const char *address_pool_check(struct address_pool *p, struct arena *a, struct str ip) {
     uint32_t at;
     if (!offset_of(p, ip, &at))
-        return arena_printf(a, "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of "
-                            "valid IPs is %s", STR_ARG(ip), STR_ARG(ip), p->cidr);
+        return arena_printf(
+            a,
+            "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of "
+            "valid IPs is %s",
+            STR_ARG(ip), STR_ARG(ip), p->cidr);
     if (at == 0 || at == p->size - 1)
         return arena_printf(a, "failed to allocate IP %.*s: the provided network does not match the current range",
                             STR_ARG(ip));

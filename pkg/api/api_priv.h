@@ -13,13 +13,13 @@
 #include "api/api.h"
 
 #define API_OBJECT_BYTES_MAX ((size_t)1536 * 1024) /* of a stored object: etcd's default request limit */
-#define API_BODY_BYTES_MAX   MiB(3)
-#define API_BODY_NODES_MAX   200000   /* values in a body: bounds what decoding, patching and defaults make of it */
-#define API_ARENA_BYTES      MiB(256) /* of one request */
-#define API_PARAMS_MAX       64
-#define API_WARNINGS_MAX     32
-#define API_WATCH_BACKLOG    MiB(4) /* a watcher with more unsent bytes is cut */
-#define API_LIST_LIMIT_MAX   1000000
+#define API_BODY_BYTES_MAX MiB(3)
+#define API_BODY_NODES_MAX 200000 /* values in a body: bounds what decoding, patching and defaults make of it */
+#define API_ARENA_BYTES MiB(256)  /* of one request */
+#define API_PARAMS_MAX 64
+#define API_WARNINGS_MAX 32
+#define API_WATCH_BACKLOG MiB(4) /* a watcher with more unsent bytes is cut */
+#define API_LIST_LIMIT_MAX 1000000
 
 /* --- a URL --- */
 
@@ -28,14 +28,15 @@ struct api_param {
 };
 
 struct api_target {
-    bool resource;      /* a resource of a group version; else path alone counts */
-    struct str verb;    /* "get", "list", "watch", "create", ...; of other paths the method in lower case */
+    bool resource;   /* a resource of a group version; else path alone counts */
+    struct str verb; /* "get", "list", "watch", "create", ...; of other paths the method in lower case */
     struct str group, version, plural, subresource, ns, name;
-    struct str path;    /* decoded */
-    struct str rest;    /* what stands behind a proxy subresource, with its slash */
+    struct str path; /* decoded */
+    struct str rest; /* what stands behind a proxy subresource, with its slash */
 };
 /* Kubernetes' request info rules. false: below /api or /apis, but no resource path (the roots of discovery). */
-bool api_path_parse(struct arena *a, struct str method, struct str path, bool watch, bool by_name, struct api_target *t);
+bool api_path_parse(struct arena *a, struct str method, struct str path, bool watch, bool by_name,
+                    struct api_target *t);
 /* Splits a query; false: malformed escape or more than API_PARAMS_MAX. */
 bool api_query_parse(struct arena *a, struct str query, struct api_param **params, size_t *n);
 
@@ -79,7 +80,7 @@ bool accept_parse(struct str header, struct api_accept *out);
 
 struct authn_result {
     struct api_user user;
-    struct json *claims;      /* of a service-account token, or NULL */
+    struct json *claims; /* of a service-account token, or NULL */
     struct str sa_ns, sa_name, sa_uid, pod_name, pod_uid, secret_name, secret_uid, node_name, jti;
 };
 struct api_request;
@@ -118,17 +119,17 @@ struct api_write;
 /* What a kind does beyond the generic path. All members may be NULL. */
 struct api_behaviour {
     const char *key;
-    bool keeps_status;      /* create takes status from the body */
-    bool status_metadata;   /* a status update may change labels and annotations */
-    bool create_on_update;  /* PUT of what is absent creates */
+    bool keeps_status;     /* create takes status from the body */
+    bool status_metadata;  /* a status update may change labels and annotations */
+    bool create_on_update; /* PUT of what is absent creates */
     bool update_needs_version;
-    bool returns_deleted;   /* DELETE answers with the object */
-    bool volatile_;         /* never on disk */
-    int (*create)(struct api_write *w);  /* admission and stamping before validation */
+    bool returns_deleted;               /* DELETE answers with the object */
+    bool volatile_;                     /* never on disk */
+    int (*create)(struct api_write *w); /* admission and stamping before validation */
     int (*update)(struct api_write *w);
     void (*validate)(struct api_write *w, struct field_errors *errs);
-    bool (*heartbeat)(struct api_write *w); /* whether an update may stay off the disk */
-    int (*remove)(struct api_write *w);  /* before a deletion starts */
+    bool (*heartbeat)(struct api_write *w);                  /* whether an update may stay off the disk */
+    int (*remove)(struct api_write *w);                      /* before a deletion starts */
     int64_t (*grace)(const struct json *obj, int64_t asked); /* seconds; 0: at once */
     bool (*held)(const struct json *obj); /* kept although no finalizer is in metadata (namespaces) */
 };
@@ -147,14 +148,14 @@ struct api_write {
     const struct schema_resource *r; /* storage version */
     const struct api_behaviour *b;
     struct str ns, name, sub;
-    struct json *obj;        /* the new object, storage version, the write's own */
-    const struct json *old;  /* NULL on create */
+    struct json *obj;       /* the new object, storage version, the write's own */
+    const struct json *old; /* NULL on create */
     struct object *old_object;
     bool dry_run;
-    bool created;            /* out: also a PUT that created */
-    bool gone;               /* out: the object was deleted for good; out is its last form */
+    bool created; /* out: also a PUT that created */
+    bool gone;    /* out: the object was deleted for good; out is its last form */
     struct str precondition_rv;
-    struct object *out;      /* a reference; free-standing for a dry run */
+    struct object *out; /* a reference; free-standing for a dry run */
     struct str warnings[API_WARNINGS_MAX];
     size_t warnings_n;
 };
@@ -254,10 +255,10 @@ struct api_request {
     struct api_accept accept;
     const struct schema_resource *r; /* the version asked for */
     const struct schema_subresource *sub;
-    struct json *input;              /* parsed body */
-    enum api_patch_type patch_type;  /* of a PATCH */
-    struct json *object;             /* decoded and defaulted, storage version */
-    struct api_status status;        /* code != 0: refused while being prepared; told after authorization */
+    struct json *input;             /* parsed body */
+    enum api_patch_type patch_type; /* of a PATCH */
+    struct json *object;            /* decoded and defaulted, storage version */
+    struct api_status status;       /* code != 0: refused while being prepared; told after authorization */
     bool dry_run;
     struct str warnings[API_WARNINGS_MAX];
     size_t warnings_n;
@@ -265,9 +266,9 @@ struct api_request {
     size_t strict_n;
     /* the answer, while it waits for durability or for its io thread */
     int code, retry_after_s;
-    const char *etag;                /* or NULL */
-    struct str status_continue;      /* metadata.continue of a Status */
-    struct object **objects;         /* malloc'ed, references */
+    const char *etag;           /* or NULL */
+    struct str status_continue; /* metadata.continue of a Status */
+    struct object **objects;    /* malloc'ed, references */
     size_t objects_n;
     struct str list_version, list_continue;
     int64_t list_remaining;

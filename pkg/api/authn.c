@@ -6,9 +6,9 @@
 #include "api/api_priv.h"
 
 #define TOKEN_BYTES_MAX KiB(16)
-#define CACHE_MAX       1024 /* verified tokens remembered: a signature check costs more than all the rest of a GET */
-#define STATIC_MAX      10000
-#define GROUPS_MAX      64
+#define CACHE_MAX 1024 /* verified tokens remembered: a signature check costs more than all the rest of a GET */
+#define STATIC_MAX 10000
+#define GROUPS_MAX 64
 
 struct cached_token {
     struct arena *arena;
@@ -52,8 +52,10 @@ static int load_static(struct authn *n, const char *lines, struct error *err) {
         for (size_t i = 0; i < 4 && fields_rest.p; i++)
             fields[i] = i < 3 ? str_trim(str_split(&fields_rest, ',')) : str_trim(fields_rest);
         if (fields[0].n < 16 || fields[1].n == 0)
-            return error_set(err, -EINVAL, "line %zu of the static tokens: a token of at least 16 bytes and a user name"
-                                           " are required", line_no);
+            return error_set(err, -EINVAL,
+                             "line %zu of the static tokens: a token of at least 16 bytes and a user name"
+                             " are required",
+                             line_no);
         struct str g = fields[3];
         if (g.n >= 2 && g.p[0] == '"' && g.p[g.n - 1] == '"')
             g = str_n(g.p + 1, g.n - 2);

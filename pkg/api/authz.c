@@ -32,9 +32,8 @@ int authz_deny(struct api_status *st, struct arena *a, const struct authz_ask *a
     if (!ask->resource)
         return status_set(st, a, 403, "Forbidden", "forbidden: User \"%.*s\" cannot %.*s path \"%.*s\"", STR_ARG(user),
                           STR_ARG(ask->verb), STR_ARG(ask->path));
-    struct str full = ask->subresource.n
-                          ? str_printf(a, "%.*s/%.*s", STR_ARG(ask->plural), STR_ARG(ask->subresource))
-                          : ask->plural;
+    struct str full =
+        ask->subresource.n ? str_printf(a, "%.*s/%.*s", STR_ARG(ask->plural), STR_ARG(ask->subresource)) : ask->plural;
     struct str where = ask->ns.n && !str_eq_c(ask->plural, "namespaces")
                            ? str_printf(a, "in the namespace \"%.*s\"", STR_ARG(ask->ns))
                            : STR("at the cluster scope");

@@ -29,8 +29,7 @@ static int boot_document(void *arg, struct json *doc) {
     str_cut(gv, '/', &group, &version);
     const struct schema_resource *r = schema_find_kind(b->api->schema, group, version, json_str_at(doc, "kind"));
     if (!r)
-        return error_set(b->err, -ENOENT, "the schema lacks %.*s %.*s", STR_ARG(gv),
-                         STR_ARG(json_str_at(doc, "kind")));
+        return error_set(b->err, -ENOENT, "the schema lacks %.*s %.*s", STR_ARG(gv), STR_ARG(json_str_at(doc, "kind")));
     return boot_create(b, r, json_str_at(doc, "metadata.namespace"), doc);
 }
 
@@ -134,8 +133,8 @@ static int boot_kubernetes(struct boot *b) {
 int api_bootstrap(struct api *api, struct error *err) {
     cleanup_arena struct arena *a = arena_new(KiB(64), 0);
     struct boot b = {api, a, err};
-    struct str text = str_n(embed_api_bootstrap_yaml_start,
-                            (size_t)(embed_api_bootstrap_yaml_end - embed_api_bootstrap_yaml_start));
+    struct str text =
+        str_n(embed_api_bootstrap_yaml_start, (size_t)(embed_api_bootstrap_yaml_end - embed_api_bootstrap_yaml_start));
     int rc = yaml_parse_all(a, text, NULL, boot_document, &b, err);
     return rc < 0 ? rc : boot_kubernetes(&b);
 }

@@ -2,7 +2,7 @@
 #include "api/meta.h"
 
 #define CHECKS_MAX 64
-#define NODES_MAX  1024
+#define NODES_MAX 1024
 
 static const struct api_behaviour behaviour_none = {.key = ""};
 
@@ -61,7 +61,7 @@ struct well_known {
     size_t at;
     const char *key;
 };
-#define KNOWN(member, key_text)                                                                                        \
+#define KNOWN(member, key_text) \
     { offsetof(struct api, member), key_text }
 static const struct well_known well_known[] = {
     KNOWN(pods, "pods"),
@@ -220,8 +220,15 @@ static int call_allowed(struct api_call *c, const struct schema_resource *r, con
     c->status = (struct api_status){0};
     if (!c->user)
         return 0;
-    struct authz_ask ask = {.user = c->user, .resource = true, .verb = str_c(verb), .group = r->group,
-                            .version = r->version, .plural = r->plural, .subresource = sub, .ns = ns, .name = name};
+    struct authz_ask ask = {.user = c->user,
+                            .resource = true,
+                            .verb = str_c(verb),
+                            .group = r->group,
+                            .version = r->version,
+                            .plural = r->plural,
+                            .subresource = sub,
+                            .ns = ns,
+                            .name = name};
     return authz_allowed(c->api, &ask, c->arena, NULL) ? 0 : authz_deny(&c->status, c->arena, &ask);
 }
 

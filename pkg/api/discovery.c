@@ -8,7 +8,7 @@
 #include "api/api_priv.h"
 
 #define VERSIONS_MAX 16
-#define GROUPS_MAX   128
+#define GROUPS_MAX 128
 
 struct discovery {
     struct map documents; /* path, or "v2:" and path -> struct blob */
@@ -21,8 +21,9 @@ struct verb_bit {
 };
 /* In the order in which discovery documents list them. */
 static const struct verb_bit verb_bits[] = {
-    {"create", VERB_CREATE}, {"delete", VERB_DELETE}, {"deletecollection", VERB_DELETECOLLECTION}, {"get", VERB_GET},
-    {"list", VERB_LIST},     {"patch", VERB_PATCH},   {"update", VERB_UPDATE},                     {"watch", VERB_WATCH},
+    {"create", VERB_CREATE}, {"delete", VERB_DELETE}, {"deletecollection", VERB_DELETECOLLECTION},
+    {"get", VERB_GET},       {"list", VERB_LIST},     {"patch", VERB_PATCH},
+    {"update", VERB_UPDATE}, {"watch", VERB_WATCH},
 };
 
 static struct json *verbs_json(struct arena *a, unsigned verbs) {
@@ -326,8 +327,8 @@ static struct json *issuer_document(struct arena *a, const char *issuer) {
 }
 
 struct discovery *discovery_new(struct api *api) {
-    static const char *const others[] = {"/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3",
-                                         "/openid/v1/jwks", "/readyz", "/version"};
+    static const char *const others[] = {"/healthz",    "/livez",          "/metrics", "/openapi/v2",
+                                         "/openapi/v3", "/openid/v1/jwks", "/readyz",  "/version"};
     struct discovery *d = XNEW(struct discovery);
     cleanup_arena struct arena *a = arena_new(KiB(64), 0);
     const struct schema *s = api->schema;
@@ -379,8 +380,8 @@ bool discovery_run(struct api_request *q) {
     const char *etag = map_get(&d->etags, key);
     if (!b)
         return false;
-    const char *type = aggregated ? "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-                                  : "application/json";
+    const char *type =
+        aggregated ? "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList" : "application/json";
     if (aggregated)
         q->etag = etag;
     if (aggregated && str_eq_c(request_header(q, "If-None-Match"), etag)) {

@@ -4,11 +4,11 @@
  */
 #include "api/meta.h"
 
-#define EVENTS_MAX     4096
-#define EVENT_TTL_S    3600
-#define SWEEP_MS       60000
+#define EVENTS_MAX 4096
+#define EVENT_TTL_S 3600
+#define SWEEP_MS 60000
 #define SWEEP_SLACK_MS 30000
-#define MESSAGE_BYTES  1024
+#define MESSAGE_BYTES 1024
 
 struct kept_event {
     struct list link;
@@ -191,8 +191,8 @@ void api_event(struct api *api, struct object *about, const char *component, con
     struct str message = str_dup(a, text.n > MESSAGE_BYTES ? str_n(text.p, MESSAGE_BYTES) : buf_str(&text));
     buf_fini(&text);
     struct str ns = about->ns.n ? about->ns : STR("default");
-    struct str same = str_printf(a, "%.*s|%s|%s|%s|%.*s", STR_ARG(about->uid), component, type, reason,
-                                 STR_ARG(message));
+    struct str same =
+        str_printf(a, "%.*s|%s|%s|%s|%.*s", STR_ARG(about->uid), component, type, reason, STR_ARG(message));
     const struct kept_event *before = map_get(&r->same, same);
     if (before && count_up(api, a, before))
         return;

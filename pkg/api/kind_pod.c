@@ -4,9 +4,9 @@
  */
 #include "api/kinds.h"
 
-#define SA_MOUNT         "/var/run/secrets/kubernetes.io/serviceaccount"
-#define TOKEN_EXPIRES_S  3607
-#define TOLERATION_S     300
+#define SA_MOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
+#define TOKEN_EXPIRES_S 3607
+#define TOLERATION_S 300
 #define PRIORITY_DEFAULT 0
 
 static const char *const container_lists[] = {"containers", "initContainers"};
@@ -172,13 +172,17 @@ static int admit_priority(struct api_write *w, struct json *spec) {
     }
     const struct json *given = json_get_c(spec, "priority"), *given_policy = json_get_c(spec, "preemptionPolicy");
     if (given && json_as_int(given, value) != value)
-        return status_forbidden(w->status, a, w->r, w->name, "the integer value of priority (%lld) must not be provided"
+        return status_forbidden(w->status, a, w->r, w->name,
+                                "the integer value of priority (%lld) must not be provided"
                                 " in pod spec; priority admission controller computed %lld from the given PriorityClass"
-                                " name", (long long)json_as_int(given, 0), (long long)value);
+                                " name",
+                                (long long)json_as_int(given, 0), (long long)value);
     if (json_is(given_policy, JSON_STRING) && !str_eq(given_policy->s, policy))
-        return status_forbidden(w->status, a, w->r, w->name, "the string value of PreemptionPolicy (%.*s) must not be"
+        return status_forbidden(w->status, a, w->r, w->name,
+                                "the string value of PreemptionPolicy (%.*s) must not be"
                                 " provided in pod spec; priority admission controller computed %.*s from the given"
-                                " PriorityClass name", STR_ARG(given_policy->s), STR_ARG(policy));
+                                " PriorityClass name",
+                                STR_ARG(given_policy->s), STR_ARG(policy));
     json_set_int(a, spec, "priority", value);
     json_set_str(a, spec, "preemptionPolicy", policy);
     return 0;

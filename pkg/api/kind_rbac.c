@@ -32,14 +32,20 @@ static bool holds_url(struct cover *c, struct str verb, struct str path) {
     if (holds(c, &ask))
         return true;
     if (!c->missing.n)
-        c->missing = str_printf(c->w->arena, "{NonResourceURLs:[\"%.*s\"], Verbs:[\"%.*s\"]}", STR_ARG(path),
-                                STR_ARG(verb));
+        c->missing =
+            str_printf(c->w->arena, "{NonResourceURLs:[\"%.*s\"], Verbs:[\"%.*s\"]}", STR_ARG(path), STR_ARG(verb));
     return false;
 }
 
 static bool holds_resource(struct cover *c, struct str verb, struct str group, struct str resource, struct str name) {
-    struct authz_ask ask = {.resource = true, .verb = verb, .group = group, .version = STR("*"), .plural = resource,
-                            .subresource = STR(""), .ns = c->ns, .name = name};
+    struct authz_ask ask = {.resource = true,
+                            .verb = verb,
+                            .group = group,
+                            .version = STR("*"),
+                            .plural = resource,
+                            .subresource = STR(""),
+                            .ns = c->ns,
+                            .name = name};
     str_cut(resource, '/', &ask.plural, &ask.subresource);
     if (holds(c, &ask))
         return true;
@@ -78,9 +84,15 @@ static bool holds_rules(struct cover *c, const struct json *rules) {
 
 /* Whether the user was given the right to step over the rule, by name. */
 static bool exempt(struct api_write *w, const char *verb, const char *plural, struct str ns, struct str name) {
-    struct authz_ask ask = {.user = w->user, .resource = true, .verb = str_c(verb),
-                            .group = STR("rbac.authorization.k8s.io"), .version = STR("v1"), .plural = str_c(plural),
-                            .subresource = STR(""), .ns = ns, .name = name};
+    struct authz_ask ask = {.user = w->user,
+                            .resource = true,
+                            .verb = str_c(verb),
+                            .group = STR("rbac.authorization.k8s.io"),
+                            .version = STR("v1"),
+                            .plural = str_c(plural),
+                            .subresource = STR(""),
+                            .ns = ns,
+                            .name = name};
     return authz_allowed(w->api, &ask, w->arena, NULL);
 }
 
@@ -90,7 +102,8 @@ static int refuse(struct api_write *w, const struct cover *c) {
         buf_printf(&b, "%s\"%.*s\"", i ? " " : "", STR_ARG(w->user->groups[i]));
     int rc = status_forbidden(w->status, w->arena, w->r, w->name,
                               "user \"%.*s\" (groups=[%.*s]) is attempting to grant RBAC permissions not currently "
-                              "held:\n%.*s", STR_ARG(w->user->name), STR_ARG(buf_str(&b)), STR_ARG(c->missing));
+                              "held:\n%.*s",
+                              STR_ARG(w->user->name), STR_ARG(buf_str(&b)), STR_ARG(c->missing));
     buf_fini(&b);
     return rc;
 }
@@ -116,16 +129,15 @@ int role_admit(struct api_write *w) {
 
 int role_binding_admit(struct api_write *w) {
     const struct json *ref = json_get_c(w->obj, "roleRef"), *subjects = json_get_c(w->obj, "subjects");
-    if (user_in_group(w->user, "system:masters") ||
-        (w->old && json_equal(ref, json_get_c(w->old, "roleRef")) &&
-         json_equal(subjects, json_get_c(w->old, "subjects"))))
+    if (user_in_group(w->user, "system:masters") || (w->old && json_equal(ref, json_get_c(w->old, "roleRef")) &&
+                                                     json_equal(subjects, json_get_c(w->old, "subjects"))))
         return 0;
     struct str name = json_str_at(ref, "name");
     bool cluster = str_eq_c(json_str_at(ref, "kind"), "ClusterRole");
     if (exempt(w, "bind", cluster ? "clusterroles" : "roles", w->ns, name))
         return 0;
-    struct object *role = api_get(w->api, cluster ? w->api->clusterroles : w->api->roles, cluster ? STR("") : w->ns,
-                                  name);
+    struct object *role =
+        api_get(w->api, cluster ? w->api->clusterroles : w->api->roles, cluster ? STR("") : w->ns, name);
     if (!role)
         return status_not_found(w->status, w->arena, cluster ? w->api->clusterroles : w->api->roles, name);
     int rc = check_rules(w, json_get_c(object_json(role), "rules"));

@@ -57,7 +57,8 @@ static int allocate_address(struct api_write *w, struct json *spec, const struct
     if (bad)
         return status_invalid_field(w->status, a, w->r, w->name, FIELD_INVALID, "spec.clusterIPs",
                                     json_get_c(spec, "clusterIPs") ? json_get_c(spec, "clusterIPs")
-                                                                   : json_get_c(spec, "clusterIP"), "%s", bad);
+                                                                   : json_get_c(spec, "clusterIP"),
+                                    "%s", bad);
     set_addresses(w, spec, ip);
     return 0;
 }
@@ -120,9 +121,8 @@ static int allocate_port(struct api_write *w, struct json *ports, size_t i, cons
         if (taken_here(ports, json_len(ports), n, STR_NULL))
             n = 0;
     }
-    const char *bad = holds_port(old_spec, n, protocol)
-                          ? NULL
-                          : address_pool_check_port(w->api->addresses, a, n, protocol);
+    const char *bad =
+        holds_port(old_spec, n, protocol) ? NULL : address_pool_check_port(w->api->addresses, a, n, protocol);
     if (!bad && taken_here(ports, i, n, protocol))
         bad = "provided port is already allocated";
     if (bad)
@@ -207,8 +207,8 @@ static int deny_external_ips(struct api_write *w, const struct json *spec, const
 static int service_admit(struct api_write *w) {
     struct json *spec = json_ensure(w->arena, w->obj, "spec");
     const struct json *old_spec = json_get_c(w->old, "spec");
-    int rc = spec ? deny_external_ips(w, spec, old_spec)
-                  : status_bad_request(w->status, w->arena, "spec must be an object");
+    int rc =
+        spec ? deny_external_ips(w, spec, old_spec) : status_bad_request(w->status, w->arena, "spec must be an object");
     if (rc == 0)
         rc = set_families(w, spec);
     if (rc == 0)
@@ -229,6 +229,5 @@ void service_validate(struct api_write *w, struct field_errors *errs) {
     const struct json *spec = json_get_c(w->obj, "spec"), *old = json_get_c(w->old, "spec");
     struct str ip = json_str_at(spec, "clusterIP"), before = json_str_at(old, "clusterIP");
     if (old && wants_address(old) && wants_address(spec) && before.n && !str_eq(ip, before))
-        field_error_add(errs, FIELD_INVALID, "spec.clusterIPs[0]", json_str(w->arena, ip),
-                        "may not change once set");
+        field_error_add(errs, FIELD_INVALID, "spec.clusterIPs[0]", json_str(w->arena, ip), "may not change once set");
 }

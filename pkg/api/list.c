@@ -56,7 +56,8 @@ bool list_options_check(struct api_request *q, bool watch) {
     else if (initial && !watch)
         bad = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
     else if (initial && !str_eq_c(match, "NotOlderThan"))
-        bad = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        bad =
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
     else if (watch && match.n && !initial)
         bad = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is"
               " provided";
@@ -103,13 +104,13 @@ static bool page_token_parse(struct arena *a, struct str token, struct page *p) 
     struct str start = json_str_at(v, "start");
     p->revision = json_int_at(v, "rv", 0);
     p->left = json_int_at(v, "left", -1);
-    return str_eq_c(json_str_at(v, "v"), "meta.k8s.io/v1") && p->revision != 0 &&
-           str_cut(start, '/', &p->ns, &p->name);
+    return str_eq_c(json_str_at(v, "v"), "meta.k8s.io/v1") && p->revision != 0 && str_cut(start, '/', &p->ns, &p->name);
 }
 
 static void page_expired(struct api_request *q, const struct page *p) {
     q->status_continue = page_token(q->arena, -1, -1, p->ns, p->name);
-    reply_error(q, 410, "Expired", "The provided continue parameter is too old to display a consistent list result. You "
+    reply_error(q, 410, "Expired",
+                "The provided continue parameter is too old to display a consistent list result. You "
                 "can start a new list without the continue parameter, or use the continue token in this response to "
                 "retrieve the remainder of the results. Continuing with the provided token results in an inconsistent "
                 "list - objects that were created, modified, or deleted between the time the first chunk was returned "
@@ -195,17 +196,13 @@ void rest_list(struct api_request *q) {
     if (!list_options_check(q, false) || !request_version_reached(q, rv) || !page_parse(q, &p) ||
         !selectors_parse(q, &c.s))
         return;
-    if (!api_resource(q->api, q->r)->kind) {
-        status_method(&q->status, q->arena, q->r, "list");
-        reply_status(q, &q->status);
-        return;
-    }
     int64_t now = store_revision(s), exact = 0;
     if (str_eq_c(request_param(q, "resourceVersionMatch"), "Exact") && str_to_i64(rv, &exact) && exact != now) {
         reply_error(q, 410, "Expired", "The resourceVersion for the provided list is too old.");
         return;
     }
-    list_collect(q, &c, &p);
+    if (api_resource(q->api, q->r)->kind) /* else there is never one: componentstatuses */
+        list_collect(q, &c, &p);
     int64_t revision = p.revision > 0 ? p.revision : now;
     q->objects = c.list.items;
     q->objects_n = c.list.n;

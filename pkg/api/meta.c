@@ -2,10 +2,21 @@
 #include "api/meta.h"
 
 static const char *const meta_members[] = {
-    "name",       "generateName",      "namespace",         "selfLink",
-    "uid",        "resourceVersion",   "generation",        "creationTimestamp",
-    "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations",
-    "ownerReferences",   "finalizers", "managedFields",
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
 };
 
 static size_t meta_rank(struct str key) {

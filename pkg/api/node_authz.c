@@ -7,7 +7,7 @@
 
 struct node_rule {
     const char *group, *plural, *sub;
-    const char *verbs;  /* comma-separated */
+    const char *verbs; /* comma-separated */
     enum { ANY, OWN_NODE, OWN_LEASE, OWN_POD, USED_BY_POD, OWN_CSINODE } limit;
 };
 
@@ -91,8 +91,8 @@ static bool pod_uses(const struct json *spec, struct str plural, struct str name
     if (projected_names(volumes, secret ? "secret.name" : "configMap.name", name))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-        if (containers_name(json_get_c(spec, lists[i]), secret ? "valueFrom.secretKeyRef.name"
-                                                               : "valueFrom.configMapKeyRef.name",
+        if (containers_name(json_get_c(spec, lists[i]),
+                            secret ? "valueFrom.secretKeyRef.name" : "valueFrom.configMapKeyRef.name",
                             secret ? "secretRef.name" : "configMapRef.name", name))
             return true;
     return false;
@@ -138,8 +138,8 @@ bool node_authz_allowed(struct api *api, const struct authz_ask *ask, struct str
         return false;
     for (size_t i = 0; i < ARRAY_LEN(node_rules); i++) {
         const struct node_rule *r = &node_rules[i];
-        if (str_eq_c(ask->group, r->group) && str_eq_c(ask->plural, r->plural) &&
-            str_eq_c(ask->subresource, r->sub) && verb_in(r->verbs, ask->verb) && within_limit(api, r, ask, node))
+        if (str_eq_c(ask->group, r->group) && str_eq_c(ask->plural, r->plural) && str_eq_c(ask->subresource, r->sub) &&
+            verb_in(r->verbs, ask->verb) && within_limit(api, r, ask, node))
             return true;
     }
     return false;

@@ -6,7 +6,7 @@
 
 #define VERSIONS_MAX 16
 /* Clients ask for it with "@v1.0", which is no valid media type; Kubernetes' own answer is spelled so. */
-#define V2_PROTOBUF  "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+#define V2_PROTOBUF "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 struct openapi_job {
     struct api_request *q;

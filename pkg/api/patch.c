@@ -21,8 +21,10 @@ int patch_object(struct api_write *w, const struct patch_request *p, const struc
     if (p->r != p->r->storage && !(base = schema_convert(a, p->r->storage, p->r, old, &err)))
         return status_internal(w->status, a, "%s", err.msg);
     if (p->type != API_PATCH_JSON && !json_is(p->patch, JSON_OBJECT))
-        return status_bad_request(w->status, a, "error decoding patch: json: cannot unmarshal %s into Go value of type"
-                                  " map[string]interface {}", json_type_name(p->patch));
+        return status_bad_request(w->status, a,
+                                  "error decoding patch: json: cannot unmarshal %s into Go value of type"
+                                  " map[string]interface {}",
+                                  json_type_name(p->patch));
     switch (p->type) {
     case API_PATCH_JSON:
         v = json_patch(a, base, p->patch, &err);

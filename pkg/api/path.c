@@ -41,8 +41,7 @@ static const struct verb_name *verb_name_find(struct str method) {
 }
 
 /* The resource part: parts from i on, [namespaces NS] RESOURCE [NAME [SUB [REST]]]. */
-static bool parse_resource(const struct str *parts, const struct str *tails, size_t n, size_t i,
-                           struct api_target *t) {
+static bool parse_resource(const struct str *parts, const struct str *tails, size_t n, size_t i, struct api_target *t) {
     struct str first = part_at(parts, n, i);
     if (first.n == 0)
         return false;

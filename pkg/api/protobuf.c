@@ -14,7 +14,7 @@ struct reader {
 struct record { /* one tag with its value */
     uint32_t number;
     enum wire wire;
-    uint64_t value;    /* varint, fixed */
+    uint64_t value; /* varint, fixed */
     struct str bytes;
 };
 
@@ -186,8 +186,8 @@ static struct json *bytes_value(struct decoder *d, struct str s) {
 static struct json *list_value(struct decoder *d, const struct schema_type *t, struct str bytes);
 
 static struct json *value(struct decoder *d, const struct schema_type *t, const struct record *f) {
-    static const char wires[SCHEMA_KIND_MAX] = {[SCHEMA_BOOL] = 'v', [SCHEMA_INT32] = 'v', [SCHEMA_INT64] = 'v',
-                                                [SCHEMA_DOUBLE] = 'f'};
+    static const char wires[SCHEMA_KIND_MAX] = {
+        [SCHEMA_BOOL] = 'v', [SCHEMA_INT32] = 'v', [SCHEMA_INT64] = 'v', [SCHEMA_DOUBLE] = 'f'};
     enum wire want = wires[t->kind] == 'v' ? WIRE_VARINT : wires[t->kind] == 'f' ? WIRE_FIXED64 : WIRE_BYTES;
     struct json *v;
     double number;
@@ -255,12 +255,15 @@ static int put_map_entry(struct decoder *d, const struct schema_type *t, struct 
         return malformed(d, "a key that is not UTF-8");
     /* An empty value may be left out on the wire. */
     if (!v)
-        v = t->kind == SCHEMA_STRUCT ? json_object(d->a) : t->kind == SCHEMA_LIST ? json_array(d->a) : json_cstr(d->a, "");
+        v = t->kind == SCHEMA_STRUCT ? json_object(d->a)
+            : t->kind == SCHEMA_LIST ? json_array(d->a)
+                                     : json_cstr(d->a, "");
     json_set(d->a, map, key, v);
     return 0;
 }
 
-static struct json *member(struct decoder *d, struct json *into, struct str name, struct json *(*make)(struct arena *)) {
+static struct json *member(struct decoder *d, struct json *into, struct str name,
+                           struct json *(*make)(struct arena *)) {
     struct json *v = json_get(into, name);
     if (!v) {
         v = make(d->a);

@@ -7,8 +7,8 @@
 struct grant { /* one binding, resolved */
     struct object *binding, *role;
     const struct json *rules;
-    struct str ns;       /* "": everywhere */
-    struct str text;     /* for the reason of an answer */
+    struct str ns;   /* "": everywhere */
+    struct str text; /* for the reason of an answer */
 };
 
 struct grant_list {
@@ -95,8 +95,8 @@ static bool add_binding(void *arg, struct object *o) {
     bool cluster_role = str_eq_c(kind, "ClusterRole");
     if (!cluster_role && o->ns.n == 0)
         return true;
-    struct object *role = api_get(r->api, cluster_role ? r->api->clusterroles : r->api->roles,
-                                  cluster_role ? STR("") : o->ns, name);
+    struct object *role =
+        api_get(r->api, cluster_role ? r->api->clusterroles : r->api->roles, cluster_role ? STR("") : o->ns, name);
     if (!role)
         return true;
     struct grant g = {.binding = object_ref(o), .role = role, .ns = o->ns};

@@ -2,7 +2,7 @@
 #include "api/api_priv.h"
 
 #define HEADERS_MAX (5 + API_WARNINGS_MAX)
-#define JOIN_BYTES  MiB(1) /* lists below are sent as one block */
+#define JOIN_BYTES MiB(1) /* lists below are sent as one block */
 
 /* --- through http ------------------------------------------------------------------------------------------------ */
 
@@ -49,8 +49,8 @@ static void http_ops_on_io(struct api_request *q, loop_fn fn) {
     loop_post(http_exchange_loop(q->x), fn, q);
 }
 
-static const struct api_reply_ops http_ops = {http_ops_reply, http_ops_begin,   http_ops_chunk,
-                                              http_ops_backlog, http_ops_end, http_ops_on_io};
+static const struct api_reply_ops http_ops = {http_ops_reply,   http_ops_begin, http_ops_chunk,
+                                              http_ops_backlog, http_ops_end,   http_ops_on_io};
 
 static void free_arena(void *arg) {
     arena_free(arg);

@@ -201,8 +201,8 @@ static bool parse_body(struct api_request *q) {
 /* Kind and version of the body; absent ones are the URL's. */
 static bool check_type(struct api_request *q, const struct schema_resource *r) {
     struct str kind = json_str_at(q->input, "kind"), version = json_str_at(q->input, "apiVersion");
-    struct str want = r->group.n ? str_printf(q->arena, "%.*s/%.*s", STR_ARG(r->group), STR_ARG(r->version))
-                                 : r->version;
+    struct str want =
+        r->group.n ? str_printf(q->arena, "%.*s/%.*s", STR_ARG(r->group), STR_ARG(r->version)) : r->version;
     if (version.n && !str_eq(version, want)) {
         status_bad_request(&q->status, q->arena,
                            "the API version in the data (%.*s) does not match the expected API version (%.*s)",
@@ -210,9 +210,10 @@ static bool check_type(struct api_request *q, const struct schema_resource *r) {
         return false;
     }
     if (kind.n && !str_eq(kind, r->kind)) {
-        status_bad_request(&q->status, q->arena, "%.*s in version \"%.*s\" cannot be handled as a %.*s: no kind \"%.*s\""
-                           " is registered for this resource", STR_ARG(kind), STR_ARG(r->version), STR_ARG(r->kind),
-                           STR_ARG(kind));
+        status_bad_request(&q->status, q->arena,
+                           "%.*s in version \"%.*s\" cannot be handled as a %.*s: no kind \"%.*s\""
+                           " is registered for this resource",
+                           STR_ARG(kind), STR_ARG(r->version), STR_ARG(r->kind), STR_ARG(kind));
         return false;
     }
     return true;
@@ -244,8 +245,8 @@ static bool check_field_validation(struct api_request *q) {
         return true;
     status_set(&q->status, q->arena, 422, "Invalid",
                "%s.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"%.*s\": supported values: "
-               "\"Ignore\", \"Strict\", \"Warn\"", str_eq_c(q->method, "POST") ? "CreateOptions" : "UpdateOptions",
-               STR_ARG(mode));
+               "\"Ignore\", \"Strict\", \"Warn\"",
+               str_eq_c(q->method, "POST") ? "CreateOptions" : "UpdateOptions", STR_ARG(mode));
     return false;
 }
 
@@ -330,7 +331,8 @@ bool request_prepare(struct api_request *q) {
     if (connects(q->t.subresource))
         return true;
     if (!accept_parse(request_header(q, "Accept"), &q->accept) && q->t.resource)
-        status_set(&q->status, q->arena, 406, "NotAcceptable", "only the following media types are accepted: "
+        status_set(&q->status, q->arena, 406, "NotAcceptable",
+                   "only the following media types are accepted: "
                    "application/json, application/yaml");
     else
         prepare_body(q);
@@ -341,8 +343,14 @@ bool request_prepare(struct api_request *q) {
 
 static bool may(struct api_request *q, const struct api_user *u, struct str verb, const char *group, const char *plural,
                 struct str ns, struct str name) {
-    struct authz_ask ask = {.user = u, .resource = true, .verb = verb, .group = str_c(group),
-                            .version = STR("v1"), .plural = str_c(plural), .subresource = STR(""), .ns = ns,
+    struct authz_ask ask = {.user = u,
+                            .resource = true,
+                            .verb = verb,
+                            .group = str_c(group),
+                            .version = STR("v1"),
+                            .plural = str_c(plural),
+                            .subresource = STR(""),
+                            .ns = ns,
                             .name = name};
     if (authz_allowed(q->api, &ask, q->arena, NULL))
         return true;
@@ -392,9 +400,16 @@ static bool impersonate(struct api_request *q) {
 
 static bool authorise(struct api_request *q) {
     const struct api_target *t = &q->t;
-    struct authz_ask ask = {.user = &q->who.user, .resource = t->resource, .verb = t->verb, .group = t->group,
-                            .version = t->version, .plural = t->plural, .subresource = t->subresource, .ns = t->ns,
-                            .name = t->name, .path = t->path};
+    struct authz_ask ask = {.user = &q->who.user,
+                            .resource = t->resource,
+                            .verb = t->verb,
+                            .group = t->group,
+                            .version = t->version,
+                            .plural = t->plural,
+                            .subresource = t->subresource,
+                            .ns = t->ns,
+                            .name = t->name,
+                            .path = t->path};
     if (authz_allowed(q->api, &ask, q->arena, NULL))
         return true;
     authz_deny(&q->status, q->arena, &ask);
@@ -409,14 +424,10 @@ struct verb_run {
 };
 
 static const struct verb_run verb_runs[] = {
-    {"get", VERB_GET, rest_get},
-    {"list", VERB_LIST, rest_list},
-    {"watch", VERB_WATCH, rest_watch},
-    {"create", VERB_CREATE, rest_create},
-    {"update", VERB_UPDATE, rest_update},
-    {"patch", VERB_PATCH, rest_patch},
-    {"delete", VERB_DELETE, rest_delete},
-    {"deletecollection", VERB_DELETECOLLECTION, rest_delete_collection},
+    {"get", VERB_GET, rest_get},          {"list", VERB_LIST, rest_list},
+    {"watch", VERB_WATCH, rest_watch},    {"create", VERB_CREATE, rest_create},
+    {"update", VERB_UPDATE, rest_update}, {"patch", VERB_PATCH, rest_patch},
+    {"delete", VERB_DELETE, rest_delete}, {"deletecollection", VERB_DELETECOLLECTION, rest_delete_collection},
 };
 
 static const struct verb_run *verb_find(struct str verb) {

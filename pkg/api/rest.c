@@ -10,7 +10,8 @@ bool request_dry_run(struct api_request *q) {
         if (!str_eq_c(q->params[i].value, "All") && q->params[i].value.n) {
             status_set(&q->status, q->arena, 422, "Invalid",
                        "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"%.*s\"]: supported "
-                       "values: \"All\"", STR_ARG(q->params[i].value));
+                       "values: \"All\"",
+                       STR_ARG(q->params[i].value));
             reply_status(q, &q->status);
             return false;
         }
@@ -143,8 +144,10 @@ static int patch_run(struct api_request *q, struct api_write *w) {
         return -EINVAL;
     struct str name = json_str_at(w->obj, "metadata.name"), ns = json_str_at(w->obj, "metadata.namespace");
     if (!str_eq(name, q->t.name) || (q->r->namespaced && !str_eq(ns, q->t.ns)))
-        return status_bad_request(&q->status, q->arena, "the name or namespace of the object (%.*s) does not match the"
-                                  " one on the URL (%.*s)", STR_ARG(name), STR_ARG(q->t.name));
+        return status_bad_request(&q->status, q->arena,
+                                  "the name or namespace of the object (%.*s) does not match the"
+                                  " one on the URL (%.*s)",
+                                  STR_ARG(name), STR_ARG(q->t.name));
     return write_update(w);
 }
 

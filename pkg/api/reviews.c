@@ -10,8 +10,8 @@ struct review {
 
 static struct json *review_body(struct api_request *q) {
     struct json *v = json_copy(q->arena, q->object);
-    json_set_str(q->arena, v, "apiVersion", str_printf(q->arena, "%.*s/%.*s", STR_ARG(q->r->group),
-                                                       STR_ARG(q->r->version)));
+    json_set_str(q->arena, v, "apiVersion",
+                 str_printf(q->arena, "%.*s/%.*s", STR_ARG(q->r->group), STR_ARG(q->r->version)));
     json_set_str(q->arena, v, "kind", q->r->kind);
     return v;
 }
@@ -35,7 +35,8 @@ static bool attributes_ok(struct review *v) {
     bool n = json_is(json_get_c(v->spec, "nonResourceAttributes"), JSON_OBJECT);
     if (r != n)
         return true;
-    reply_error(v->q, 422, "Invalid", "%.*s.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value:"
+    reply_error(v->q, 422, "Invalid",
+                "%.*s.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value:"
                 " exactly one of nonResourceAttributes or resourceAttributes must be specified",
                 STR_ARG(v->q->r->kind));
     return false;
@@ -68,8 +69,10 @@ static bool subject_of(struct review *v, struct api_user *u) {
         list[u->groups_n++] = json_as_str(json_item(groups, i));
     if (u->name.n || u->groups_n)
         return true;
-    reply_error(v->q, 422, "Invalid", "%.*s.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least"
-                " one of user or group must be specified", STR_ARG(v->q->r->kind));
+    reply_error(v->q, 422, "Invalid",
+                "%.*s.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least"
+                " one of user or group must be specified",
+                STR_ARG(v->q->r->kind));
     return false;
 }
 
@@ -80,7 +83,8 @@ static void subject_access(struct review *v) {
         return;
     struct authz_ask ask = ask_of(&u, v->spec);
     if (v->q->r->namespaced && !str_eq(ask.ns, v->q->t.ns)) {
-        reply_error(v->q, 422, "Invalid", "LocalSubjectAccessReview.authorization.k8s.io \"\" is invalid: "
+        reply_error(v->q, 422, "Invalid",
+                    "LocalSubjectAccessReview.authorization.k8s.io \"\" is invalid: "
                     "spec.resourceAttributes.namespace: Invalid value: must match the namespace of the request");
         return;
     }
@@ -187,8 +191,8 @@ static void token_review(struct review *v) {
         return;
     }
     struct json *st = json_object(a), *aud = json_array(a);
-    bool ok = authn_token(q->api->authn, a, token, json_len(audiences) ? audiences : NULL, &who) &&
-              authn_bound(q->api, &who);
+    bool ok =
+        authn_token(q->api->authn, a, token, json_len(audiences) ? audiences : NULL, &who) && authn_bound(q->api, &who);
     if (ok) {
         json_set_bool(a, st, "authenticated", true);
         json_set_c(a, st, "user", user_json(a, &who));

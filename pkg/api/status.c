@@ -9,12 +9,22 @@ struct reason_code {
 };
 
 static const struct reason_code reason_codes[] = {
-    {"NotFound", 404, -ENOENT},        {"AlreadyExists", 409, -EEXIST},  {"Conflict", 409, -ESTALE},
-    {"Invalid", 422, -EINVAL},         {"BadRequest", 400, -EINVAL},     {"Forbidden", 403, -EACCES},
-    {"Unauthorized", 401, -EPERM},     {"Expired", 410, -ESTALE},        {"MethodNotAllowed", 405, -ENOTSUP},
-    {"NotAcceptable", 406, -ENOTSUP},  {"Timeout", 504, -ETIMEDOUT},     {"TooManyRequests", 429, -EBUSY},
-    {"InternalError", 500, -EIO},      {"ServiceUnavailable", 503, -EAGAIN},
-    {"UnsupportedMediaType", 415, -ENOTSUP}, {"RequestEntityTooLarge", 413, -E2BIG},
+    {"NotFound", 404, -ENOENT},
+    {"AlreadyExists", 409, -EEXIST},
+    {"Conflict", 409, -ESTALE},
+    {"Invalid", 422, -EINVAL},
+    {"BadRequest", 400, -EINVAL},
+    {"Forbidden", 403, -EACCES},
+    {"Unauthorized", 401, -EPERM},
+    {"Expired", 410, -ESTALE},
+    {"MethodNotAllowed", 405, -ENOTSUP},
+    {"NotAcceptable", 406, -ENOTSUP},
+    {"Timeout", 504, -ETIMEDOUT},
+    {"TooManyRequests", 429, -EBUSY},
+    {"InternalError", 500, -EIO},
+    {"ServiceUnavailable", 503, -EAGAIN},
+    {"UnsupportedMediaType", 415, -ENOTSUP},
+    {"RequestEntityTooLarge", 413, -E2BIG},
 };
 
 static int reason_rc(const char *reason) {
@@ -113,8 +123,9 @@ int status_forbidden(struct api_status *st, struct arena *a, const struct schema
     va_start(ap, fmt);
     struct str m = text_of(a, fmt, ap), what = resource_group_name(a, r);
     va_end(ap);
-    struct str text = name.n ? str_printf(a, "%.*s \"%.*s\" is forbidden: %.*s", STR_ARG(what), STR_ARG(name), STR_ARG(m))
-                             : str_printf(a, "%.*s is forbidden: %.*s", STR_ARG(what), STR_ARG(m));
+    struct str text = name.n
+                          ? str_printf(a, "%.*s \"%.*s\" is forbidden: %.*s", STR_ARG(what), STR_ARG(name), STR_ARG(m))
+                          : str_printf(a, "%.*s is forbidden: %.*s", STR_ARG(what), STR_ARG(m));
     return status_fill(st, 403, "Forbidden", text, details_of(a, r, name, r->plural));
 }
 

@@ -16,9 +16,9 @@ static struct json *scale_json(struct api_request *q, const struct json *obj) {
     struct json *v = json_object(a), *m = json_object(a);
     const struct json *meta = json_get_c(obj, "metadata");
     json_set_cstr(a, v, "kind", "Scale");
-    json_set_str(a, v, "apiVersion", q->sub->group.n ? str_printf(a, "%.*s/%.*s", STR_ARG(q->sub->group),
-                                                                  STR_ARG(q->sub->version))
-                                                     : STR("autoscaling/v1"));
+    json_set_str(a, v, "apiVersion",
+                 q->sub->group.n ? str_printf(a, "%.*s/%.*s", STR_ARG(q->sub->group), STR_ARG(q->sub->version))
+                                 : STR("autoscaling/v1"));
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         struct json *x = json_get_c(meta, members[i]);
         if (x)
@@ -72,7 +72,8 @@ static int scale_write(struct api_request *q, struct api_write *w) {
     const struct json *n = json_at(scale, "spec.replicas");
     int64_t replicas = n ? json_as_int(n, -1) : 0;
     if (!json_is(scale, JSON_OBJECT) || (n && n->type != JSON_INT) || replicas > INT32_MAX)
-        return status_bad_request(&q->status, a, "Scale in version \"v1\" cannot be handled as a Scale: json: cannot "
+        return status_bad_request(&q->status, a,
+                                  "Scale in version \"v1\" cannot be handled as a Scale: json: cannot "
                                   "unmarshal %s into Go struct field ScaleSpec.spec.replicas of type int32",
                                   json_type_name(n));
     if (replicas < 0) {
@@ -233,7 +234,8 @@ static int take_disruption(struct api_request *q, const struct json *pod) {
     if (s.n == 0)
         return 0;
     if (s.n > 1)
-        return status_internal(&q->status, a, "This pod has more than one PodDisruptionBudget, which the eviction "
+        return status_internal(&q->status, a,
+                               "This pod has more than one PodDisruptionBudget, which the eviction "
                                "subresource does not support.");
     const struct json *v = object_json(s.found);
     int64_t allowed = json_int_at(v, "status.disruptionsAllowed", 0);
@@ -243,7 +245,8 @@ static int take_disruption(struct api_request *q, const struct json *pod) {
                             "Cannot evict pod as it would violate the pod's disruption budget.");
         status_add_cause(&q->status, a, "DisruptionBudget",
                          str_printf(a, "The disruption budget %.*s needs %lld healthy pods and has %lld currently",
-                                    STR_ARG(s.found->name), (long long)desired, (long long)healthy), STR(""));
+                                    STR_ARG(s.found->name), (long long)desired, (long long)healthy),
+                         STR(""));
         return rc;
     }
     if (q->dry_run)
@@ -332,14 +335,10 @@ struct subresource_run {
     void (*run)(struct api_request *q);
 };
 static const struct subresource_run subresource_runs[] = {
-    {NULL, "scale", scale_run},
-    {"pods", "binding", binding_run},
-    {"pods", "eviction", eviction_run},
-    {"serviceaccounts", "token", token_run},
-    {"pods", "log", pod_connect},
-    {"pods", "exec", pod_connect},
-    {"pods", "attach", pod_connect},
-    {"pods", "portforward", pod_connect},
+    {NULL, "scale", scale_run},         {"pods", "binding", binding_run},
+    {"pods", "eviction", eviction_run}, {"serviceaccounts", "token", token_run},
+    {"pods", "log", pod_connect},       {"pods", "exec", pod_connect},
+    {"pods", "attach", pod_connect},    {"pods", "portforward", pod_connect},
     {NULL, "proxy", proxy_connect},
 };
 
@@ -359,7 +358,9 @@ bool subresource_run(struct api_request *q) {
     }
     if (str_eq(q->sub->kind, q->r->kind))
         return false; /* status, finalize, approval, ephemeralcontainers, resize: the generic verbs */
-    reply_error(q, 501, "ServiceUnavailable", "the subresource %.*s of %.*s is not available in this version of the"
-                " server", STR_ARG(q->sub->name), STR_ARG(q->r->plural));
+    reply_error(q, 501, "ServiceUnavailable",
+                "the subresource %.*s of %.*s is not available in this version of the"
+                " server",
+                STR_ARG(q->sub->name), STR_ARG(q->r->plural));
     return true;
 }

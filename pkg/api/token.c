@@ -1,10 +1,10 @@
 /* Service-account tokens: minting them, and the serviceaccounts/token subresource (TokenRequest). */
 #include "api/api_priv.h"
 
-#define EXPIRES_MIN_S     600
-#define EXPIRES_MAX_S     (INT64_C(1) << 32)
+#define EXPIRES_MIN_S 600
+#define EXPIRES_MAX_S (INT64_C(1) << 32)
 #define EXPIRES_DEFAULT_S 3600
-#define AUDIENCES_MAX     32
+#define AUDIENCES_MAX 32
 
 static struct json *ref_json(struct arena *a, struct str name, struct str uid) {
     struct json *v = json_object(a);
@@ -50,8 +50,7 @@ int token_mint(struct api *api, struct arena *a, struct object *sa, const struct
     json_set_c(a, k, "serviceaccount", ref_json(a, sa->name, sa->uid));
     json_set_c(a, c, "kubernetes.io", k);
     json_set_int(a, c, "nbf", now);
-    json_set_c(a, c, "sub",
-               json_strf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(sa->ns), STR_ARG(sa->name)));
+    json_set_c(a, c, "sub", json_strf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(sa->ns), STR_ARG(sa->name)));
     int rc = jwt_sign(api->sa_key_pem, c, token, err);
     if (rc == 0 && expires_at_s)
         *expires_at_s = expires;
@@ -105,13 +104,16 @@ static bool find_bound(struct api_request *q, struct object *sa, const struct js
         if (uid.n && !str_eq(uid, o->uid)) {
             status_conflict(&q->status, q->arena, r, name,
                             "the UID in the bound object reference (%.*s) does not match the UID in record. The object"
-                            " might have been deleted and then recreated", STR_ARG(uid));
+                            " might have been deleted and then recreated",
+                            STR_ARG(uid));
             object_unref(o);
             return false;
         }
         if (r == q->api->pods && !str_eq(pod_sa, sa->name)) {
-            status_bad_request(&q->status, q->arena, "cannot bind token for serviceaccount \"%.*s\" to pod running"
-                               " with different serviceaccount name.", STR_ARG(sa->name));
+            status_bad_request(&q->status, q->arena,
+                               "cannot bind token for serviceaccount \"%.*s\" to pod running"
+                               " with different serviceaccount name.",
+                               STR_ARG(sa->name));
             object_unref(o);
             return false;
         }
@@ -134,8 +136,10 @@ static void token_answer(struct api_request *q, struct object *sa, struct json *
         const char *detail = json_len(audiences) > AUDIENCES_MAX ? "too many audiences"
                              : expires_s < EXPIRES_MIN_S         ? "may not specify a duration less than 10 minutes"
                                                          : "may not specify a duration larger than 2^32 seconds";
-        struct str text = str_printf(a, "TokenRequest.authentication.k8s.io \"%.*s\" is invalid: %s: Invalid value: "
-                                     "%lld: %s", STR_ARG(sa->name), field, (long long)expires_s, detail);
+        struct str text = str_printf(a,
+                                     "TokenRequest.authentication.k8s.io \"%.*s\" is invalid: %s: Invalid value: "
+                                     "%lld: %s",
+                                     STR_ARG(sa->name), field, (long long)expires_s, detail);
         status_set(&q->status, a, 422, "Invalid", "%.*s", STR_ARG(text));
         reply_status(q, &q->status);
         return;

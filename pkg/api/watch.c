@@ -5,12 +5,12 @@
  */
 #include "api/api_priv.h"
 
-#define BOOKMARK_MS       60000
+#define BOOKMARK_MS 60000
 #define BOOKMARK_SLACK_MS 15000
-#define TIMEOUT_MIN_S     1800 /* without timeoutSeconds: between this and twice it */
-#define FRAMES            128  /* shared frames remembered; a power of two */
-#define FRAME_BYTES       KiB(64)
-#define INITIAL_CHUNK     KiB(128)
+#define TIMEOUT_MIN_S 1800 /* without timeoutSeconds: between this and twice it */
+#define FRAMES 128         /* shared frames remembered; a power of two */
+#define FRAME_BYTES KiB(64)
+#define INITIAL_CHUNK KiB(128)
 
 struct shared_frame {
     struct object *object;
@@ -29,10 +29,10 @@ struct watcher {
     struct list link;
     struct api_request *q;
     struct selectors s;
-    struct str ns, name;   /* p == NULL: any */
+    struct str ns, name; /* p == NULL: any */
     struct store_watch *source;
     struct timer timeout, bookmark;
-    int64_t from, last;    /* revisions: where the source starts; of the last frame */
+    int64_t from, last; /* revisions: where the source starts; of the last frame */
     size_t backlog_max;
     bool initial, end_mark, bookmarks, columns_sent;
 };
@@ -361,7 +361,8 @@ void rest_watch(struct api_request *q) {
     w->end_mark = request_param_bool(q, "sendInitialEvents");
     w->initial = w->end_mark || (initial.n == 0 && (rv.n == 0 || str_eq_c(rv, "0")));
     if (w->end_mark && !w->bookmarks) {
-        reply_error(q, 422, "Invalid", "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: "
+        reply_error(q, 422, "Invalid",
+                    "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: "
                     "sendInitialEvents requires allowWatchBookmarks");
         return;
     }

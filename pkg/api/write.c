@@ -4,7 +4,7 @@
  */
 #include "api/meta.h"
 
-#define GENERATE_TRIES  8
+#define GENERATE_TRIES 8
 #define GENERATE_PREFIX 58
 
 void write_init(struct api_write *w, struct api *api, struct arena *a, struct api_status *st,
@@ -63,9 +63,8 @@ static struct store_kind *write_kind(const struct api_write *w) {
 /* Bodies may leave apiVersion and kind out, stored objects never do. They stand first. */
 static void stamp_type(struct api_write *w, struct json *obj) {
     struct arena *a = w->arena;
-    struct str version = w->r->group.n
-                             ? str_printf(a, "%.*s/%.*s", STR_ARG(w->r->group), STR_ARG(w->r->version))
-                             : w->r->version;
+    struct str version =
+        w->r->group.n ? str_printf(a, "%.*s/%.*s", STR_ARG(w->r->group), STR_ARG(w->r->version)) : w->r->version;
     if (obj->n >= 2 && json_get_c(obj, "apiVersion") && json_get_c(obj, "kind")) {
         json_set_str(a, obj, "apiVersion", version);
         json_set_str(a, obj, "kind", w->r->kind);
@@ -208,6 +207,13 @@ static int choose_name(struct api_write *w, struct json *m) {
     return 0;
 }
 
+/* A status nobody wrote yet, as Go writes it: {} or {"loadBalancer":{}}. */
+static struct json *empty_status(struct api_write *w) {
+    const struct schema_field *f = schema_field_find(w->r->type, STR("status"));
+    struct json *v = f ? schema_decode(w->arena, f->type, json_object(w->arena), NULL, NULL) : NULL;
+    return v ? v : json_object(w->arena);
+}
+
 static void stamp_new(struct api_write *w, struct json *m) {
     struct arena *a = w->arena;
     char uid[UUID_LEN + 1], now[TIME_RFC3339_MAX];
@@ -224,7 +230,7 @@ static void stamp_new(struct api_write *w, struct json *m) {
     if (w->r->tracks_generation)
         json_set_int(a, m, "generation", 1);
     if (has_status(w->r) && !w->b->keeps_status)
-        json_set_c(a, w->obj, "status", json_object(a));
+        json_set_c(a, w->obj, "status", empty_status(w));
 }
 
 int write_create(struct api_write *w) {
@@ -311,15 +317,14 @@ static void merge_subresource(struct api_write *w) {
     w->obj = base;
 }
 
-#define CONFLICT_TEXT                                                                                                  \
-    "the object has been modified; please apply your changes to the latest version and try again"
+#define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
 
 static int check_preconditions(struct api_write *w, const struct json *m) {
     struct str uid = json_as_str(json_get_c(m, "uid")), rv = json_as_str(json_get_c(m, "resourceVersion"));
     if (uid.n && !str_eq(uid, w->old_object->uid))
         return status_conflict(w->status, w->arena, w->r, w->name,
-                               "Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
-                               STR_ARG(uid), STR_ARG(w->old_object->uid));
+                               "Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s", STR_ARG(uid),
+                               STR_ARG(w->old_object->uid));
     if (rv.n == 0 && w->b->update_needs_version)
         return status_invalid_field(w->status, w->arena, w->r, w->name, FIELD_INVALID, "metadata.resourceVersion",
                                     json_cstr(w->arena, "0"), "must be specified for an update");
@@ -340,15 +345,18 @@ static int check_finalizers(struct api_write *w) {
         struct str s = json_as_str(json_item(f, i));
         if (!meta_has_finalizer(w->old, s.p))
             return status_invalid_field(w->status, w->arena, w->r, w->name, FIELD_FORBIDDEN, "metadata.finalizers",
-                                        NULL, "no new finalizers can be added if the object is being deleted, found new"
-                                        " finalizers []string{\"%.*s\"}", STR_ARG(s));
+                                        NULL,
+                                        "no new finalizers can be added if the object is being deleted, found new"
+                                        " finalizers []string{\"%.*s\"}",
+                                        STR_ARG(s));
     }
     return 0;
 }
 
 static void keep_metadata(struct api_write *w) {
-    static const char *const kept[] = {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-                                       "generation", "generateName", "name", "namespace", "resourceVersion"};
+    static const char *const kept[] = {
+        "uid",  "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName",
+        "name", "namespace",         "resourceVersion"};
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
         meta_keep(w->arena, w->obj, w->old, kept[i]);
     json_del_c(json_get_c(w->obj, "metadata"), "managedFields");
@@ -368,8 +376,8 @@ static bool spec_changed(const struct json *now, const struct json *old) {
     }
     for (uint32_t i = 0; i < old->n; i++) {
         struct str k = old->members[i].key;
-        compared -= !(str_eq_c(k, "metadata") || str_eq_c(k, "status") || str_eq_c(k, "apiVersion") ||
-                      str_eq_c(k, "kind"));
+        compared -=
+            !(str_eq_c(k, "metadata") || str_eq_c(k, "status") || str_eq_c(k, "apiVersion") || str_eq_c(k, "kind"));
     }
     return compared != 0;
 }
@@ -401,7 +409,7 @@ int write_update(struct api_write *w) {
     keep_metadata(w);
     if ((rc = check_finalizers(w)) < 0 || (w->b->update && (rc = w->b->update(w)) < 0))
         return rc;
-    if (w->r->tracks_generation && spec_changed(w->obj, w->old))
+    if (w->r->tracks_generation && !str_eq_c(w->sub, "binding") && spec_changed(w->obj, w->old))
         json_put(w->arena, w->obj, "metadata.generation",
                  json_int(w->arena, json_int_at(w->old, "metadata.generation", 0) + 1));
     if ((rc = validate(w)) < 0)
@@ -427,7 +435,8 @@ static int check_delete_preconditions(struct api_write *w, const struct api_dele
     if (w->precondition_rv.n && !str_eq(w->precondition_rv, rv))
         return status_conflict(w->status, w->arena, w->r, w->name,
                                "Precondition failed: ResourceVersion in precondition: %.*s, ResourceVersion in object"
-                               " meta: %.*s", STR_ARG(w->precondition_rv), STR_ARG(rv));
+                               " meta: %.*s",
+                               STR_ARG(w->precondition_rv), STR_ARG(rv));
     return 0;
 }
 
@@ -456,8 +465,7 @@ static void mark_deleting(struct api_write *w, int64_t grace) {
     int64_t generation = json_as_int(json_get_c(m, "generation"), 0);
     if (generation > 0 && !meta_deleting(w->obj))
         json_set_int(w->arena, m, "generation", generation + 1);
-    json_set_cstr(w->arena, m, "deletionTimestamp",
-                  time_format((struct timespec){time_now_s() + grace, 0}, 0, when));
+    json_set_cstr(w->arena, m, "deletionTimestamp", time_format((struct timespec){time_now_s() + grace, 0}, 0, when));
     json_set_int(w->arena, m, "deletionGracePeriodSeconds", grace);
 }
 

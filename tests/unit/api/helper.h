@@ -12,7 +12,7 @@
 #include "api/api_priv.h"
 
 #define ADMIN_TOKEN "admin-token-0123456789"
-#define USER_TOKEN  "user-token-00123456789"
+#define USER_TOKEN "user-token-00123456789"
 
 struct fixture {
     struct loop *loop;
@@ -31,8 +31,8 @@ struct answer {
     char *reply_headers; /* "Name: value\n" each */
     struct buf body;
     bool done, streaming, ended;
-    size_t backlog;      /* what a stream claims to have unsent */
-    struct json *json;   /* the body */
+    size_t backlog;    /* what a stream claims to have unsent */
+    struct json *json; /* the body */
 };
 
 static inline void on_reply(struct api_request *q, int code, const struct http_header *h, size_t h_n,
@@ -87,12 +87,18 @@ static inline struct answer *ask_as(struct fixture *f, const char *token, const 
     x->headers = xcalloc(16, sizeof(*x->headers));
     buf_init(&x->body, 0);
     struct api_request *q = &x->q;
-    *q = (struct api_request){.api = f->api, .ops = &test_ops, .ops_arg = x, .arena = x->arena, .method = str_c(method),
-                              .path = t, .body = str_c(body ? body : ""), .headers = x->headers};
+    *q = (struct api_request){.api = f->api,
+                              .ops = &test_ops,
+                              .ops_arg = x,
+                              .arena = x->arena,
+                              .method = str_c(method),
+                              .path = t,
+                              .body = str_c(body ? body : ""),
+                              .headers = x->headers};
     str_cut(t, '?', &q->path, &q->query);
     if (token)
-        x->headers[q->headers_n++] = (struct http_header){STR("Authorization"),
-                                                          str_printf(x->arena, "Bearer %s", token)};
+        x->headers[q->headers_n++] =
+            (struct http_header){STR("Authorization"), str_printf(x->arena, "Bearer %s", token)};
     while (rest.p && rest.n) {
         struct str line = str_split(&rest, '\n'), name, value;
         if (str_cut(line, ':', &name, &value))
@@ -136,8 +142,8 @@ static inline void expect(struct fixture *f, int code, const char *method, const
     expect_as(f, ADMIN_TOKEN, code, method, target, NULL, body);
 }
 /* The message of a failure. */
-static inline void expect_message(struct fixture *f, int code, const char *method, const char *target, const char *headers,
-                                  const char *body, const char *message) {
+static inline void expect_message(struct fixture *f, int code, const char *method, const char *target,
+                                  const char *headers, const char *body, const char *message) {
     struct answer *x = ask(f, method, target, headers, body);
     assert_int_equal(x->code, code);
     assert_string_equal(text(x, "message"), message);

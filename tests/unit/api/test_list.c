@@ -85,7 +85,8 @@ static void versions_asked_for(void **state) {
 static void other_forms(void **state) {
     struct fixture *f = *state;
     make(f, "default", "a", "1");
-    struct answer *x = ask(f, "GET", CM, "Accept: application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", NULL);
+    struct answer *x =
+        ask(f, "GET", CM, "Accept: application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", NULL);
     assert_string_equal(text(x, "kind"), "PartialObjectMetadataList");
     const struct json *o = json_item(json_get_c(x->json, "items"), 0);
     assert_string_equal(json_str_at(o, "kind").p, "PartialObjectMetadata");

@@ -21,8 +21,8 @@ static void resources(void **state) {
         {"GET", "/api/v1/namespaces/a", false, "get", "", "v1", "namespaces", "a", "a", ""},
         {"PUT", "/api/v1/namespaces/a/finalize", false, "update", "", "v1", "namespaces", "a", "a", "finalize"},
         {"PUT", "/api/v1/namespaces/a/status", false, "update", "", "v1", "namespaces", "a", "a", "status"},
-        {"DELETE", "/apis/apps/v1/namespaces/a/deployments", false, "deletecollection", "apps", "v1", "deployments", "a",
-         "", ""},
+        {"DELETE", "/apis/apps/v1/namespaces/a/deployments", false, "deletecollection", "apps", "v1", "deployments",
+         "a", "", ""},
         {"DELETE", "/apis/apps/v1/namespaces/a/deployments/d", false, "delete", "apps", "v1", "deployments", "a", "d",
          ""},
         {"PATCH", "/api/v1/nodes/n/status", false, "patch", "", "v1", "nodes", "", "n", "status"},
@@ -53,8 +53,17 @@ static void proxies_keep_their_rest(void **state) {
 }
 
 static void no_resources(void **state) {
-    static const char *const paths[] = {"/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "",
-                                        "/api/v1//pods", "/api/v1/namespaces/a/pods/b/log/more", "/apix/v1/pods",
+    static const char *const paths[] = {"/",
+                                        "/api",
+                                        "/api/v1",
+                                        "/apis",
+                                        "/apis/apps",
+                                        "/apis/apps/v1",
+                                        "/healthz",
+                                        "",
+                                        "/api/v1//pods",
+                                        "/api/v1/namespaces/a/pods/b/log/more",
+                                        "/apix/v1/pods",
                                         "/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p"};
     cleanup_arena struct arena *a = arena_new(0, 0);
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -81,13 +90,16 @@ static void queries(void **state) {
 
 static void accept_headers(void **state) {
     struct api_accept x;
-    assert_true(accept_parse(STR("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta"
-                                 ".k8s.io,application/json"), &x));
+    assert_true(
+        accept_parse(STR("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta"
+                         ".k8s.io,application/json"),
+                     &x));
     assert_int_equal(x.form, FORM_TABLE);
     assert_true(accept_parse(STR("application/vnd.kubernetes.protobuf,application/json"), &x));
     assert_int_equal(x.form, FORM_OBJECT);
-    assert_true(accept_parse(STR("application/json; g=apidiscovery.k8s.io; v=v2; as=APIGroupDiscoveryList; profile=nopeer"),
-                             &x));
+    assert_true(
+        accept_parse(STR("application/json; g=apidiscovery.k8s.io; v=v2; as=APIGroupDiscoveryList; profile=nopeer"),
+                     &x));
     assert_true(x.discovery_v2);
     assert_true(accept_parse(STR("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"), &x));
     assert_int_equal(x.form, FORM_PARTIAL);

@@ -37,11 +37,12 @@ static void bodies_of_a_real_client(void **state) {
     assert_non_null(v);
     v = schema_decode(a, schema_type_find(schema_builtin(), STR("apps/v1.Deployment")), v, NULL, &err);
     assert_non_null(v);
-    assert_string_equal(json_text(a, v).p,
-                        "{\"kind\":\"Deployment\",\"apiVersion\":\"apps/v1\",\"metadata\":{\"name\":\"web\",\"labels\":{\"app\":"
-                        "\"web\"}},\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{"
-                        "\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"nginx\",\"image\":"
-                        "\"nginx\",\"ports\":[{\"containerPort\":80}],\"resources\":{}}]}},\"strategy\":{}},\"status\":{}}");
+    assert_string_equal(
+        json_text(a, v).p,
+        "{\"kind\":\"Deployment\",\"apiVersion\":\"apps/v1\",\"metadata\":{\"name\":\"web\",\"labels\":{\"app\":"
+        "\"web\"}},\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{"
+        "\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"nginx\",\"image\":"
+        "\"nginx\",\"ports\":[{\"containerPort\":80}],\"resources\":{}}]}},\"strategy\":{}},\"status\":{}}");
     v = parse(a, "core/v1.ConfigMap", config_map, sizeof(config_map) - 1, &err);
     assert_string_equal(json_str_at(v, "data.a").p, "b");
     assert_string_equal(json_str_at(v, "kind").p, "ConfigMap");
@@ -57,11 +58,13 @@ static void scalars_of_other_shapes(void **state) {
         const char *json;
     } cases[] = {
         /* Service: ports[0].targetPort as number and as text */
-        {"core/v1.ServicePort", "k8s\0\x12\x06\x22\x04\x08\x00\x10\x50", 12, "{\"kind\":\"\",\"apiVersion\":\"\",\"targetPort\":80}"},
+        {"core/v1.ServicePort", "k8s\0\x12\x06\x22\x04\x08\x00\x10\x50", 12,
+         "{\"kind\":\"\",\"apiVersion\":\"\",\"targetPort\":80}"},
         {"core/v1.ServicePort", "k8s\0\x12\x07\x22\x05\x08\x01\x1a\x01w", 13,
          "{\"kind\":\"\",\"apiVersion\":\"\",\"targetPort\":\"w\"}"},
         /* Time: zero is absent, else RFC 3339 */
-        {"meta/v1.ObjectMeta", "k8s\0\x12\x02\x42\x00", 8, "{\"kind\":\"\",\"apiVersion\":\"\",\"creationTimestamp\":null}"},
+        {"meta/v1.ObjectMeta", "k8s\0\x12\x02\x42\x00", 8,
+         "{\"kind\":\"\",\"apiVersion\":\"\",\"creationTimestamp\":null}"},
         {"meta/v1.ObjectMeta", "k8s\0\x12\x04\x42\x02\x08\x01", 10,
          "{\"kind\":\"\",\"apiVersion\":\"\",\"creationTimestamp\":\"1970-01-01T00:00:01Z\"}"},
         /* Secret data is base64 */
@@ -73,7 +76,8 @@ static void scalars_of_other_shapes(void **state) {
         /* an embedded message: Volume.volumeSource.emptyDir; unknown fields are skipped */
         {"core/v1.Volume", "k8s\0\x12\x09\x0a\x01v\x12\x04\x12\x02\x0a\x00", 15,
          "{\"kind\":\"\",\"apiVersion\":\"\",\"name\":\"v\",\"emptyDir\":{\"medium\":\"\"}}"},
-        {"core/v1.ServicePort", "k8s\0\x12\x05\x98\x06\x01\x18\x50", 11, "{\"kind\":\"\",\"apiVersion\":\"\",\"port\":80}"},
+        {"core/v1.ServicePort", "k8s\0\x12\x05\x98\x06\x01\x18\x50", 11,
+         "{\"kind\":\"\",\"apiVersion\":\"\",\"port\":80}"},
     };
     cleanup_arena struct arena *a = arena_new(0, 0);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -95,11 +99,11 @@ static void malformed_ones(void **state) {
         {"k8s", 3},
         {"x8s\0", 4},
         {"k8s\0\x12", 5},
-        {"k8s\0\x12\x05x", 7},               /* a length beyond the end */
-        {"k8s\0\x12\x02\x0a\x05", 8},        /* the same inside */
-        {"k8s\0\x12\x02\x08\x01", 8},        /* metadata as a number */
-        {"k8s\0\x12\x01\x00", 7},            /* field number 0 */
-        {"k8s\0\x12\x01\x0b", 7},            /* a group */
+        {"k8s\0\x12\x05x", 7},                     /* a length beyond the end */
+        {"k8s\0\x12\x02\x0a\x05", 8},              /* the same inside */
+        {"k8s\0\x12\x02\x08\x01", 8},              /* metadata as a number */
+        {"k8s\0\x12\x01\x00", 7},                  /* field number 0 */
+        {"k8s\0\x12\x01\x0b", 7},                  /* a group */
         {"k8s\0\x12\x05\x0a\x03\x0a\x01\xff", 11}, /* a name that is not UTF-8 */
         {"k8s\0\x12\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 17},
     };
@@ -137,8 +141,10 @@ static void through_the_api(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bodies_of_a_real_client), cmocka_unit_test(scalars_of_other_shapes),
-        cmocka_unit_test(malformed_ones),          cmocka_unit_test(too_many_values),
+        cmocka_unit_test(bodies_of_a_real_client),
+        cmocka_unit_test(scalars_of_other_shapes),
+        cmocka_unit_test(malformed_ones),
+        cmocka_unit_test(too_many_values),
         cmocka_unit_test_setup_teardown(through_the_api, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

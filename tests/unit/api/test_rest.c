@@ -1,10 +1,11 @@
 #include "helper.h"
 
-#define CM   "/api/v1/namespaces/default/configmaps"
+#define CM "/api/v1/namespaces/default/configmaps"
 #define PODS "/api/v1/namespaces/default/pods"
 #define DEPS "/apis/apps/v1/namespaces/default/deployments"
 
-static const char pod_json[] = "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}";
+static const char pod_json[] =
+    "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}";
 static const char dep_json[] =
     "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{"
     "\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}";
@@ -58,7 +59,8 @@ static void optimistic_locking(void **state) {
     struct answer *x = ask(f, "POST", CM, NULL, "{\"metadata\":{\"name\":\"x\"}}");
     char *rv = xstrdup(text(x, "metadata.resourceVersion"));
     answer_free(x);
-    cleanup_free char *body = xasprintf("{\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"%s\"},\"data\":{\"a\":\"1\"}}", rv);
+    cleanup_free char *body =
+        xasprintf("{\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"%s\"},\"data\":{\"a\":\"1\"}}", rv);
     expect(f, 200, "PUT", CM "/x", body);
     x = ask(f, "PUT", CM "/x", NULL, body);
     assert_int_equal(x->code, 409);
@@ -85,14 +87,15 @@ static void unchanged_update_writes_nothing(void **state) {
 static void patches(void **state) {
     struct fixture *f = *state;
     expect(f, 201, "POST", CM, "{\"metadata\":{\"name\":\"x\"},\"data\":{\"a\":\"1\",\"b\":\"2\"}}");
-    struct answer *x = ask(f, "PATCH", CM "/x", "Content-Type: application/merge-patch+json",
-                           "{\"data\":{\"a\":null,\"c\":\"3\"}}");
+    struct answer *x =
+        ask(f, "PATCH", CM "/x", "Content-Type: application/merge-patch+json", "{\"data\":{\"a\":null,\"c\":\"3\"}}");
     assert_int_equal(x->code, 200);
     assert_null(json_at(x->json, "data.a"));
     assert_string_equal(text(x, "data.c"), "3");
     answer_free(x);
-    x = ask(f, "PATCH", CM "/x", "Content-Type: application/json-patch+json",
-            "[{\"op\":\"test\",\"path\":\"/data/c\",\"value\":\"3\"},{\"op\":\"replace\",\"path\":\"/data/c\",\"value\":\"4\"}]");
+    x = ask(
+        f, "PATCH", CM "/x", "Content-Type: application/json-patch+json",
+        "[{\"op\":\"test\",\"path\":\"/data/c\",\"value\":\"3\"},{\"op\":\"replace\",\"path\":\"/data/c\",\"value\":\"4\"}]");
     assert_int_equal(x->code, 200);
     assert_string_equal(text(x, "data.c"), "4");
     answer_free(x);
@@ -158,15 +161,17 @@ static void pods_are_admitted(void **state) {
                         "/var/run/secrets/kubernetes.io/serviceaccount");
     assert_int_equal(json_len(json_at(json_item(json_at(x->json, "spec.volumes"), 0), "projected.sources")), 3);
     answer_free(x);
-    expect_message(f, 403, "POST", PODS, NULL,
-                   "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"serviceAccountName\":\"none\",\"containers\":[{\"name\":\"c\","
-                   "\"image\":\"i\"}]}}",
-                   "pods \"q\" is forbidden: error looking up service account default/none: serviceaccount \"none\" not "
-                   "found");
-    expect_message(f, 403, "POST", PODS, NULL,
-                   "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"priorityClassName\":\"none\",\"containers\":[{\"name\":\"c\","
-                   "\"image\":\"i\"}]}}",
-                   "pods \"q\" is forbidden: no PriorityClass with name none was found");
+    expect_message(
+        f, 403, "POST", PODS, NULL,
+        "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"serviceAccountName\":\"none\",\"containers\":[{\"name\":\"c\","
+        "\"image\":\"i\"}]}}",
+        "pods \"q\" is forbidden: error looking up service account default/none: serviceaccount \"none\" not "
+        "found");
+    expect_message(
+        f, 403, "POST", PODS, NULL,
+        "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"priorityClassName\":\"none\",\"containers\":[{\"name\":\"c\","
+        "\"image\":\"i\"}]}}",
+        "pods \"q\" is forbidden: no PriorityClass with name none was found");
     expect_as(f, ADMIN_TOKEN, 422, "PATCH", PODS "/p", "Content-Type: application/merge-patch+json",
               "{\"spec\":{\"hostNetwork\":true}}");
     expect_as(f, ADMIN_TOKEN, 200, "PATCH", PODS "/p", "Content-Type: application/merge-patch+json",
@@ -237,7 +242,8 @@ static void namespaces(void **state) {
     struct answer *x = ask(f, "POST", "/api/v1/namespaces", NULL, "{\"metadata\":{\"name\":\"n\"}}");
     assert_int_equal(x->code, 201);
     assert_string_equal(text(x, "status.phase"), "Active");
-    assert_string_equal(json_as_str(json_get_c(json_at(x->json, "metadata.labels"), "kubernetes.io/metadata.name")).p, "n");
+    assert_string_equal(json_as_str(json_get_c(json_at(x->json, "metadata.labels"), "kubernetes.io/metadata.name")).p,
+                        "n");
     answer_free(x);
     expect(f, 201, "POST", "/api/v1/namespaces/n/configmaps", "{\"metadata\":{\"name\":\"x\"}}");
     expect_message(f, 404, "POST", "/api/v1/namespaces/none/configmaps", NULL, "{\"metadata\":{\"name\":\"x\"}}",
@@ -247,12 +253,15 @@ static void namespaces(void **state) {
     answer_free(x);
     x = ask(f, "POST", "/api/v1/namespaces/n/configmaps", NULL, "{\"metadata\":{\"name\":\"y\"}}");
     assert_int_equal(x->code, 403);
-    assert_string_equal(text(x, "message"),
-                        "configmaps \"y\" is forbidden: unable to create new content in namespace n because it is being "
-                        "terminated");
-    assert_string_equal(json_str_at(json_item(json_at(x->json, "details.causes"), 0), "reason").p, "NamespaceTerminating");
+    assert_string_equal(
+        text(x, "message"),
+        "configmaps \"y\" is forbidden: unable to create new content in namespace n because it is being "
+        "terminated");
+    assert_string_equal(json_str_at(json_item(json_at(x->json, "details.causes"), 0), "reason").p,
+                        "NamespaceTerminating");
     answer_free(x);
-    expect(f, 200, "PUT", "/api/v1/namespaces/n/finalize", "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"finalizers\":[]}}");
+    expect(f, 200, "PUT", "/api/v1/namespaces/n/finalize",
+           "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"finalizers\":[]}}");
     expect(f, 404, "GET", "/api/v1/namespaces/n", NULL);
     expect_message(f, 403, "DELETE", "/api/v1/namespaces/kube-system", NULL, NULL,
                    "namespaces \"kube-system\" is forbidden: this namespace may not be deleted");
@@ -264,7 +273,8 @@ static void services_get_addresses(void **state) {
     struct answer *x = ask(f, "GET", "/api/v1/namespaces/default/services/kubernetes", NULL, NULL);
     assert_string_equal(text(x, "spec.clusterIP"), "10.43.0.1");
     answer_free(x);
-    x = ask(f, "POST", svc, NULL, "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80}]}}");
+    x = ask(f, "POST", svc, NULL,
+            "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80}]}}");
     assert_int_equal(x->code, 201);
     assert_true(str_starts(json_str_at(x->json, "spec.clusterIP"), STR("10.43.")));
     int64_t port = json_int_at(json_item(json_at(x->json, "spec.ports"), 0), "nodePort", 0);
@@ -273,17 +283,21 @@ static void services_get_addresses(void **state) {
     assert_string_equal(json_as_str(json_item(json_at(x->json, "spec.clusterIPs"), 0)).p, ip);
     assert_string_equal(json_as_str(json_item(json_at(x->json, "spec.ipFamilies"), 0)).p, "IPv4");
     answer_free(x);
-    cleanup_free char *same_ip = xasprintf(
-        "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"clusterIP\":\"%s\",\"ports\":[{\"port\":80}]}}", ip);
+    cleanup_free char *same_ip =
+        xasprintf("{\"metadata\":{\"name\":\"b\"},\"spec\":{\"clusterIP\":\"%s\",\"ports\":[{\"port\":80}]}}", ip);
     cleanup_free char *same_port = xasprintf(
-        "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":%d}]}}", (int)port);
+        "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":%d}]}}",
+        (int)port);
     expect(f, 422, "POST", svc, same_ip);
     expect(f, 422, "POST", svc, same_port);
-    expect(f, 422, "POST", svc, "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"clusterIP\":\"192.0.2.7\",\"ports\":[{\"port\":80}]}}");
-    expect(f, 422, "POST", svc, "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"clusterIP\":\"bad\",\"ports\":[{\"port\":80}]}}");
+    expect(f, 422, "POST", svc,
+           "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"clusterIP\":\"192.0.2.7\",\"ports\":[{\"port\":80}]}}");
+    expect(f, 422, "POST", svc,
+           "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"clusterIP\":\"bad\",\"ports\":[{\"port\":80}]}}");
     expect(f, 403, "POST", svc,
            "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"externalIPs\":[\"192.0.2.9\"],\"ports\":[{\"port\":80}]}}");
-    expect(f, 201, "POST", svc, "{\"metadata\":{\"name\":\"h\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":80}]}}");
+    expect(f, 201, "POST", svc,
+           "{\"metadata\":{\"name\":\"h\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":80}]}}");
     /* A replacement without address and node port keeps them. */
     x = ask(f, "PUT", "/api/v1/namespaces/default/services/a", NULL,
             "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80}]}}");
@@ -384,11 +398,13 @@ static void lease_renewals_are_light(void **state) {
     struct fixture *f = *state;
     const char *leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
     struct store_stats before, after;
-    expect(f, 201, "POST", leases,
-           "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"holderIdentity\":\"a\",\"renewTime\":\"2026-01-01T00:00:00.000000Z\"}}");
+    expect(
+        f, 201, "POST", leases,
+        "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"holderIdentity\":\"a\",\"renewTime\":\"2026-01-01T00:00:00.000000Z\"}}");
     store_stats(f->store, &before);
     expect_as(f, ADMIN_TOKEN, 200, "PATCH", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n",
-              "Content-Type: application/merge-patch+json", "{\"spec\":{\"renewTime\":\"2026-01-01T00:00:10.000000Z\"}}");
+              "Content-Type: application/merge-patch+json",
+              "{\"spec\":{\"renewTime\":\"2026-01-01T00:00:10.000000Z\"}}");
     store_stats(f->store, &after);
     assert_int_equal(after.volatile_writes, before.volatile_writes + 1);
     expect_as(f, ADMIN_TOKEN, 200, "PATCH", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n",
@@ -401,7 +417,8 @@ static void eviction(void **state) {
     struct fixture *f = *state;
     expect(f, 201, "POST", PODS, pod_json);
     expect(f, 404, "POST", PODS "/none/eviction", "{\"metadata\":{\"name\":\"none\"}}");
-    expect(f, 201, "POST", PODS "/p/eviction", "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"p\"}}");
+    expect(f, 201, "POST", PODS "/p/eviction",
+           "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"p\"}}");
     expect(f, 404, "GET", PODS "/p", NULL);
 }
 
@@ -412,7 +429,8 @@ static void events_count_up(void **state) {
     for (int i = 0; i < 3; i++)
         api_event(f->api, o, "tester", "n1", "Normal", "Tested", "it is %s", "fine");
     object_unref(o);
-    struct answer *x = ask(f, "GET", "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dx", NULL, NULL);
+    struct answer *x =
+        ask(f, "GET", "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dx", NULL, NULL);
     assert_int_equal(x->code, 200);
     assert_int_equal(json_len(json_get_c(x->json, "items")), 1);
     const struct json *e = json_item(json_get_c(x->json, "items"), 0);
@@ -426,11 +444,29 @@ static void events_count_up(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(create_get_delete), T(duplicate_is_a_conflict), T(generate_name), T(optimistic_locking),
-        T(unchanged_update_writes_nothing), T(patches), T(status_is_apart), T(scale), T(pods_are_admitted),
-        T(binding_and_graceful_deletion), T(finalizers_hold), T(delete_preconditions), T(delete_collection), T(namespaces),
-        T(services_get_addresses), T(secrets_take_text), T(dry_run_stores_nothing), T(bad_bodies), T(field_validation),
-        T(yaml_bodies), T(lease_renewals_are_light), T(eviction), T(events_count_up),
+        T(create_get_delete),
+        T(duplicate_is_a_conflict),
+        T(generate_name),
+        T(optimistic_locking),
+        T(unchanged_update_writes_nothing),
+        T(patches),
+        T(status_is_apart),
+        T(scale),
+        T(pods_are_admitted),
+        T(binding_and_graceful_deletion),
+        T(finalizers_hold),
+        T(delete_preconditions),
+        T(delete_collection),
+        T(namespaces),
+        T(services_get_addresses),
+        T(secrets_take_text),
+        T(dry_run_stores_nothing),
+        T(bad_bodies),
+        T(field_validation),
+        T(yaml_bodies),
+        T(lease_renewals_are_light),
+        T(eviction),
+        T(events_count_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,7 +33,8 @@ static void expect_event(struct answer *x, const char *type, const char *name) {
 }
 
 static struct answer *watch_from_now(struct fixture *f, const char *query) {
-    cleanup_free char *target = xasprintf(CM "?watch=1&resourceVersion=%lld%s", (long long)store_revision(f->store), query);
+    cleanup_free char *target =
+        xasprintf(CM "?watch=1&resourceVersion=%lld%s", (long long)store_revision(f->store), query);
     struct answer *x = ask(f, "GET", target, NULL, NULL);
     assert_true(x->streaming);
     assert_int_equal(x->code, 200);
@@ -86,15 +87,15 @@ static void initial_events(void **state) {
     expect_event(x, "ADDED", "b");
     assert_null(next(x));
     answer_free(x);
-    x = ask(f, "GET", CM "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", NULL,
-            NULL);
+    x = ask(f, "GET", CM "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+            NULL, NULL);
     expect_event(x, "ADDED", "a");
     expect_event(x, "ADDED", "b");
     struct json *mark = next(x);
     assert_string_equal(json_str_at(mark, "type").p, "BOOKMARK");
     assert_string_equal(json_str_at(mark, "object.kind").p, "ConfigMap");
-    assert_string_equal(json_as_str(json_get_c(json_at(mark, "object.metadata.annotations"), "k8s.io/initial-events-end")).p,
-                        "true");
+    assert_string_equal(
+        json_as_str(json_get_c(json_at(mark, "object.metadata.annotations"), "k8s.io/initial-events-end")).p, "true");
     make(f, "c", "1");
     expect_event(x, "ADDED", "c");
     answer_free(x);
@@ -156,8 +157,8 @@ static void watches_end_in_time(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(changes_arrive), T(selectors_let_in_and_out), T(initial_events), T(versions), T(other_forms),
-        T(slow_watchers_are_cut), T(watches_end_in_time),
+        T(changes_arrive), T(selectors_let_in_and_out), T(initial_events),      T(versions),
+        T(other_forms),    T(slow_watchers_are_cut),    T(watches_end_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
