@@ -1,0 +1,3 @@
+#include "schema/validate.h"
+
+const struct check_kind check_core_kinds[] = {{NULL, NULL}};
