@@ -35,8 +35,7 @@ struct api_target {
     struct str rest; /* what stands behind a proxy subresource, with its slash */
 };
 /* Kubernetes' request info rules. false: below /api or /apis, but no resource path (the roots of discovery). */
-bool api_path_parse(struct arena *a, struct str method, struct str path, bool watch, bool by_name,
-                    struct api_target *t);
+bool api_path_parse(struct arena *a, struct str method, struct str path, bool watch, struct api_target *t);
 /* Splits a query; false: malformed escape or more than API_PARAMS_MAX. */
 bool api_query_parse(struct arena *a, struct str query, struct api_param **params, size_t *n);
 

@@ -44,6 +44,16 @@ static bool lease_heartbeat(struct api_write *w) {
     return equal_without(w->arena, w->obj, w->old, NULL, "renewTime");
 }
 
+/* A node registers itself and nobody else. */
+static int node_create(struct api_write *w) {
+    static const struct str prefix = STR_INIT("system:node:");
+    if (!user_in_group(w->user, "system:nodes") || !str_starts(w->user->name, prefix) ||
+        str_eq(str_skip(w->user->name, prefix.n), w->name))
+        return 0;
+    return status_forbidden(w->status, w->arena, w->r, w->name, "node \"%.*s\" is not allowed to modify node \"%.*s\"",
+                            STR_ARG(str_skip(w->user->name, prefix.n)), STR_ARG(w->name));
+}
+
 static bool node_heartbeat(struct api_write *w) {
     return str_eq_c(w->sub, "status") &&
            equal_without(w->arena, w->obj, w->old, "status.conditions", "lastHeartbeatTime");
@@ -104,7 +114,7 @@ static const struct api_behaviour behaviours[] = {
      .create = namespace_create,
      .remove = namespace_remove,
      .held = namespace_held},
-    {.key = "nodes", .keeps_status = true, .status_metadata = true, .heartbeat = node_heartbeat},
+    {.key = "nodes", .keeps_status = true, .status_metadata = true, .create = node_create, .heartbeat = node_heartbeat},
     {.key = "secrets", .create = secret_admit, .update = secret_admit},
     {.key = "serviceaccounts", .returns_deleted = true},
     {.key = "podtemplates", .returns_deleted = true},

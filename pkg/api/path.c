@@ -69,8 +69,7 @@ static bool parse_resource(const struct str *parts, const struct str *tails, siz
     return true;
 }
 
-bool api_path_parse(struct arena *a, struct str method, struct str path, bool watch, bool by_name,
-                    struct api_target *t) {
+bool api_path_parse(struct arena *a, struct str method, struct str path, bool watch, struct api_target *t) {
     struct str parts[PARTS_MAX + 1], tails[PARTS_MAX + 1];
     memset(t, 0, sizeof(*t));
     t->path = path;
@@ -98,7 +97,6 @@ bool api_path_parse(struct arena *a, struct str method, struct str path, bool wa
     t->verb = t->name.p ? v->one : v->many;
     if (prefixed || (str_eq_c(t->verb, "list") && watch))
         t->verb = STR("watch");
-    (void)by_name;
     return true;
 }
 

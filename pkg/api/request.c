@@ -316,7 +316,7 @@ bool request_prepare(struct api_request *q) {
         reply_error(q, 400, "BadRequest", "the query of the URL is malformed");
         return false;
     }
-    api_path_parse(q->arena, q->method, q->path, request_param_bool(q, "watch"), false, &q->t);
+    api_path_parse(q->arena, q->method, q->path, request_param_bool(q, "watch"), &q->t);
     const struct route *route = q->t.resource ? NULL : route_find(q->path);
     if (route && route->open) {
         route->run(q);
@@ -398,6 +398,20 @@ static bool impersonate(struct api_request *q) {
     return true;
 }
 
+/* A list or watch of one object by field selector is authorised by its name, as Kubernetes does. */
+static struct str selected_name(struct api_request *q) {
+    static const struct str field = STR_INIT("metadata.name=");
+    struct str rest = request_param(q, "fieldSelector");
+    while (rest.p && rest.n) {
+        struct str piece = str_trim(str_split(&rest, ','));
+        if (!str_starts(piece, field))
+            continue;
+        struct str name = str_skip(piece, field.n);
+        return name.n && name.p[0] == '=' ? str_skip(name, 1) : name;
+    }
+    return STR("");
+}
+
 static bool authorise(struct api_request *q) {
     const struct api_target *t = &q->t;
     struct authz_ask ask = {.user = &q->who.user,
@@ -410,6 +424,8 @@ static bool authorise(struct api_request *q) {
                             .ns = t->ns,
                             .name = t->name,
                             .path = t->path};
+    if (t->resource && t->name.n == 0)
+        ask.name = selected_name(q);
     if (authz_allowed(q->api, &ask, q->arena, NULL))
         return true;
     authz_deny(&q->status, q->arena, &ask);

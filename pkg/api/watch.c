@@ -8,8 +8,8 @@
 #define BOOKMARK_MS 60000
 #define BOOKMARK_SLACK_MS 15000
 #define TIMEOUT_MIN_S 1800 /* without timeoutSeconds: between this and twice it */
-#define FRAMES 128         /* shared frames remembered; a power of two */
-#define FRAME_BYTES KiB(64)
+#define FRAMES 64          /* shared frames remembered; a power of two */
+#define FRAME_BYTES KiB(32)
 #define INITIAL_CHUNK KiB(128)
 
 struct shared_frame {

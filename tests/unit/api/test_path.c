@@ -2,7 +2,7 @@
 
 static struct api_target parse(struct arena *a, const char *method, const char *path, bool watch) {
     struct api_target t;
-    api_path_parse(a, str_c(method), str_c(path), watch, false, &t);
+    api_path_parse(a, str_c(method), str_c(path), watch, &t);
     return t;
 }
 
