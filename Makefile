@@ -342,7 +342,7 @@ tools: $(TOOLS) ## the helper programs of the tests, $(BUILD)/tools/*
 
 e2e: $(BIN) $(TOOLS) e2e-run ## run the end-to-end tests tests/e2e/*.sh (root); T=word for some
 e2e-run: $(if $(filter e2e,$(MAKECMDGOALS)),$(BIN) $(TOOLS))
-	@tests/run.sh e2e '$(BUILD)' $(foreach t,$(sort $(wildcard tests/e2e/*.sh)),$(if $(or $(if $(T),,1),$(findstring $(T),$(t))),$(t)))
+	@tests/run.sh e2e '$(BUILD)' $(foreach t,$(sort $(filter-out %/lib.sh,$(wildcard tests/e2e/*.sh))),$(if $(or $(if $(T),,1),$(findstring $(T),$(t))),$(t)))
 
 test: ## everything: lint, unit tests (also sanitized, also on the other architectures), corpora, e2e
 	+@tests/run.sh all
