@@ -21,6 +21,7 @@ enum cgroup_controller {
 
 #define CGROUP_HIERARCHIES_MAX 12
 #define CGROUP_PATH_MAX 512
+#define CGROUP_MONITORS "monitors" /* the group of all monitors, below the top one */
 
 struct cgroup_hierarchy {
     uint32_t controllers; /* v2: those that may be enabled below the root */

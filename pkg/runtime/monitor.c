@@ -120,7 +120,7 @@ bool monitor_take_report(struct source *s, struct init_report *r, int *fd, bool 
 }
 
 int monitor_clone(struct monitor *m, uint64_t flags, const char *cgroup_path, int *pidfd, bool *in_v2) {
-    int group = cgroup_open_v2(&m->cgroups, cgroup_path);
+    int group = cgroup_path ? cgroup_open_v2(&m->cgroups, cgroup_path) : -1;
     struct x_clone_args a = {.flags = flags | X_CLONE_PIDFD, .pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD};
     *in_v2 = group >= 0;
     if (group >= 0) {
@@ -131,6 +131,11 @@ int monitor_clone(struct monitor *m, uint64_t flags, const char *cgroup_path, in
     if (pid != 0 && group >= 0)
         close(group);
     return pid < 0 ? -saved : pid;
+}
+
+bool monitor_clones_into_groups(const struct monitor *m) {
+    const struct cgroup_hierarchy *v2 = cgroup_v2(&m->cgroups);
+    return v2 && cgroup_with(&m->cgroups, CGROUP_MEMORY) == v2;
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------------ */
@@ -295,10 +300,7 @@ static _Noreturn void reap_for_ever(void) {
 }
 
 static int share_pids(struct monitor *m, struct error *err) {
-    char group[CGROUP_PATH_MAX];
-    int rc = monitor_path(m, NULL, group);
-    if (rc == 0 && unshare(CLONE_NEWPID) < 0)
-        rc = -errno;
+    int rc = unshare(CLONE_NEWPID) < 0 ? -errno : 0;
     struct x_clone_args a = {.exit_signal = SIGCHLD};
     m->init_pid = rc == 0 ? x_clone3(&a) : 0;
     if (rc == 0 && m->init_pid < 0)
@@ -372,28 +374,8 @@ static int load_spec(struct monitor *m, struct error *err) {
 }
 
 static int set_up(struct monitor *m, struct error *err) {
-    char group[CGROUP_PATH_MAX];
     int rc = load_spec(m, err);
-    if (rc == 0)
-        rc = monitor_path(m, NULL, group);
-    if (rc == 0)
-        rc = cgroup_create(&m->cgroups, group, &m->spec.cgroup, false, err);
-    if (rc == 0)
-        rc = make_namespaces(m, err);
-    return rc;
-}
-
-/* Out of the server's groups, so that what ends or limits the server does not reach us. After READY: the first move into a v1
- * group waits for an RCU grace period, and nobody need wait for that. */
-static void join_own_group(struct monitor *m) {
-    m->joined = true;
-    if (cgroup_create(&m->cgroups, "monitors", NULL, true, NULL) == 0) {
-        const struct cgroup_hierarchy *systemd = cgroup_with(&m->cgroups, CGROUP_SYSTEMD);
-        char path[CGROUP_PATH_MAX];
-        if (systemd && snprintf(path, sizeof(path), "%s/%s/monitors", systemd->mount, m->cgroups.top) > 0)
-            mkdir(path, 0755);
-        cgroup_join(&m->cgroups, "monitors", getpid(), false, NULL);
-    }
+    return rc < 0 ? rc : make_namespaces(m, err);
 }
 
 static void quiet_signals(struct monitor *m) {
@@ -412,16 +394,14 @@ static void quiet_signals(struct monitor *m) {
 static void run(struct monitor *m) {
     for (;;) {
         struct epoll_event ev[8];
-        int timeout = !m->joined ? 0 : m->scratch ? 100 : -1;
+        int timeout = m->scratch ? 100 : -1;
         int n = epoll_wait(m->epoll, ev, (int)ARRAY_LEN(ev), timeout);
         for (int i = 0; i < n; i++) {
             struct source *s = ev[i].data.ptr;
             if (s->fd >= 0) /* not closed by one before it */
                 s->fn(m, s, ev[i].events);
         }
-        if (n == 0 && !m->joined)
-            join_own_group(m);
-        else if (n == 0)
+        if (n == 0)
             log_idle(m);
     }
 }

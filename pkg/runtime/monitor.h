@@ -68,7 +68,6 @@ struct monitor {
     struct container_record *containers;
     struct exec_record *execs;
     char *scratch; /* for reading pipes, mapped while busy */
-    bool joined;   /* our own cgroups */
 };
 
 /* --- between the files of the monitor --- */
@@ -89,8 +88,14 @@ int monitor_map_file(struct monitor *m, const char *id, const char *suffix, stru
 int monitor_path(struct monitor *m, const char *id, char out[CGROUP_PATH_MAX]); /* the container's cgroup */
 /* Receives one report of a child; false when there is none. closed: the child is past its execve, or dead. */
 bool monitor_take_report(struct source *s, struct init_report *r, int *fd, bool *closed);
-/* Clones into the container's (or a new) place; 0 in the child. */
+/* Clones, into a v2 group when cgroup_path is not NULL and there is one (*in_v2); 0 in the child. */
 int monitor_clone(struct monitor *m, uint64_t flags, const char *cgroup_path, int *pidfd, bool *in_v2);
+
+/*
+ * On v2 a child is cloned into its group. Where v1 has the controllers it must be moved, which may wait for a grace period with
+ * all cgroup operations behind it: then the child is cloned first and makes its mounts while we make and join its groups.
+ */
+bool monitor_clones_into_groups(const struct monitor *m);
 
 void container_start_request(struct monitor *m, const struct monitor_message *msg);
 void container_forget_request(struct monitor *m, const struct monitor_message *msg);

@@ -204,8 +204,9 @@ static int make_directories(struct monitor *m, const char *id, struct error *err
 static int launch(struct monitor *m, struct container_record *c, struct mapped *file, const struct container_spec *spec,
                   struct pipes *p, struct error *err) {
     char group[CGROUP_PATH_MAX];
+    bool direct = monitor_clones_into_groups(m);
     int rc = monitor_path(m, c->id, group);
-    if (rc == 0)
+    if (rc == 0 && direct)
         rc = make_groups(m, spec, group, err);
     if (rc == 0)
         rc = make_directories(m, c->id, err);
@@ -217,7 +218,7 @@ static int launch(struct monitor *m, struct container_record *c, struct mapped *
         return error_sys(err, rc, "pipes");
     bool own_pids = !((m->spec.flags | spec->flags) & (SPEC_HOST_PID | SPEC_SHARE_PID));
     bool in_v2;
-    int pid = monitor_clone(m, CLONE_NEWNS | (own_pids ? CLONE_NEWPID : 0), group, &c->pidfd, &in_v2);
+    int pid = monitor_clone(m, CLONE_NEWNS | (own_pids ? CLONE_NEWPID : 0), direct ? group : NULL, &c->pidfd, &in_v2);
     if (pid < 0)
         return error_sys(err, pid, "clone");
     if (pid == 0) {
@@ -235,7 +236,9 @@ static int launch(struct monitor *m, struct container_record *c, struct mapped *
     c->pid = pid;
     c->kills_group = !own_pids;
     struct init_report joined = {.kind = INIT_JOINED};
-    rc = cgroup_join(&m->cgroups, group, pid, in_v2, err);
+    rc = direct ? 0 : make_groups(m, spec, group, err);
+    if (rc == 0)
+        rc = cgroup_join(&m->cgroups, group, pid, in_v2, err);
     if (rc == 0 && send(p->report[0], &joined, sizeof(joined), MSG_NOSIGNAL) < 0 && errno != EPIPE)
         rc = error_sys(err, -errno, "socket");
     if (rc < 0)

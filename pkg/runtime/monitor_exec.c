@@ -137,7 +137,9 @@ static int launch(struct monitor *m, struct exec_record *e, struct container_rec
     if (rc < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) < 0)
         return error_sys(err, rc < 0 ? rc : -errno, "socket");
     /* only where children go is switched, and back again: the monitor itself stays where it is */
-    rc = setns(c->pidfd, CLONE_NEWPID) < 0 ? -errno : monitor_clone(m, 0, group, &pidfd, &in_v2);
+    rc = setns(c->pidfd, CLONE_NEWPID) < 0
+             ? -errno
+             : monitor_clone(m, 0, monitor_clones_into_groups(m) ? group : NULL, &pidfd, &in_v2);
     if (rc == 0) {
         struct init in = {.sandbox = &m->spec,
                           .spec = &p->spec,

@@ -129,6 +129,7 @@ static void answered(struct sandbox *s) {
     if (!s->recovering || s->expected)
         return;
     struct recovery *r = current(s);
+    sandbox_settle(s); /* the server may have died before it was */
     s->recovering = false;
     s->phase = SANDBOX_READY;
     s->started_arg = NULL;

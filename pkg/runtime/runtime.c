@@ -21,6 +21,14 @@ struct str str_take(struct str s) {
     return (struct str){xstrndup(s.n ? s.p : "", s.n), s.n};
 }
 
+static int make_monitors_group(struct runtime *rt, struct error *err) {
+    const struct cgroup_hierarchy *systemd = cgroup_with(&rt->cgroups, CGROUP_SYSTEMD);
+    char path[CGROUP_PATH_MAX];
+    if (systemd && snprintf(path, sizeof(path), "%s/%s/" CGROUP_MONITORS, systemd->mount, rt->cgroups.top) > 0)
+        mkdir(path, 0755);
+    return cgroup_create(&rt->cgroups, CGROUP_MONITORS, NULL, true, err);
+}
+
 int runtime_open(const struct runtime_options *o, struct runtime **out, struct error *err) {
     struct runtime *rt = XNEW(struct runtime);
     list_init(&rt->sandboxes);
@@ -44,11 +52,12 @@ int runtime_open(const struct runtime_options *o, struct runtime **out, struct e
         rt->devices = cgroup_device_program();
         if (rt->devices < 0 && cgroup_with(&rt->cgroups, CGROUP_DEVICES)) {
             rt->cgroups.joined |= CGROUP_DEVICES; /* no BPF: the devices controller of v1 does it */
-            rc = cgroup_create(&rt->cgroups, "monitors", NULL, true, err);
         } else if (rt->devices < 0) {
             rc = error_sys(err, rt->devices, "the kernel cannot restrict devices (CONFIG_CGROUP_BPF)");
         }
     }
+    if (rc == 0)
+        rc = make_monitors_group(rt, err);
     if (rc < 0) {
         runtime_close(rt);
         return rc;

@@ -95,6 +95,8 @@ struct spawn {
     struct runtime *rt;
     struct sandbox *sandbox;
     struct buf spec;
+    struct cgroup_limits limits; /* cpuset_cpus points into cpus */
+    char cpus[256];
     int sock, pid, pidfd;
     int code;
     struct error err;
@@ -113,6 +115,7 @@ void sandbox_on_hangup(struct sandbox *s, bool dead);
 void sandbox_set_cgroup(struct sandbox *s, struct str parent);
 /* Ends everything that waits for the monitor, with this reason. */
 void sandbox_fail_pending(struct sandbox *s, int code, const char *text);
+void sandbox_settle(struct sandbox *s);
 void sandbox_job_ended(struct sandbox *s);
 bool runtime_id_is_valid(struct str id);
 struct str str_take(struct str s); /* a malloced, NUL-terminated copy */

@@ -197,6 +197,34 @@ static void on_deadline(void *arg) {
 
 /* --- starting ------------------------------------------------------------------------------------------------------ */
 
+/*
+ * The monitor goes out of the server's groups, so that what ends or limits the server does not reach it. On v1 the first move
+ * of a process waits some 10 ms for an RCU grace period, which opens the way for the moves after it: so this is done at once
+ * and beside everything else, for the sandbox's first container will be moved soon.
+ */
+struct settle {
+    struct runtime *rt;
+    int pid;
+};
+
+static void settle_work(void *arg) {
+    struct settle *job = arg;
+    cgroup_join(&job->rt->cgroups, CGROUP_MONITORS, job->pid, false, NULL);
+}
+
+static void settle_done(void *arg) {
+    struct settle *job = arg;
+    runtime_job_end(job->rt);
+    free(job);
+}
+
+void sandbox_settle(struct sandbox *s) {
+    struct settle *job = XNEW(struct settle);
+    *job = (struct settle){s->rt, s->pid};
+    runtime_job_begin(s->rt);
+    loop_work(s->rt->loop, settle_work, settle_done, job);
+}
+
 static void spawn_work(void *arg) {
     spawn_monitor(arg);
 }
@@ -222,6 +250,7 @@ static void spawn_done(void *arg) {
         s->pid = job->pid;
         s->pidfd = job->pidfd;
         s->link = link_open(s, job->sock, fcntl(job->pidfd, F_DUPFD_CLOEXEC, 3));
+        sandbox_settle(s);
         timer_set(&s->deadline, START_TIMEOUT_MS, 1000);
     }
     free(job);
@@ -248,6 +277,8 @@ static int check_config(struct runtime *rt, const struct sandbox_config *cfg, st
         return error_set(err, -E2BIG, "sandbox metadata of %zu bytes, %zu are allowed", cfg->metadata.n, METADATA_MAX);
     if (cfg->hostname.n > 64)
         return error_set(err, -EINVAL, "hostname \"%.*s\" is longer than 64", STR_ARG(cfg->hostname));
+    if (cfg->cgroup && cfg->cgroup->cpuset_cpus.n >= 256)
+        return error_set(err, -EINVAL, "cpuset \"%.*s\" is too long", STR_ARG(cfg->cgroup->cpuset_cpus));
     struct str parent = cfg->cgroup_parent;
     if (parent.n > 256 || (parent.n && (parent.p[0] == '/' || str_find(parent, STR("..")) >= 0)))
         return error_set(err, -EINVAL, "cgroup parent \"%.*s\" is no relative path", STR_ARG(parent));
@@ -291,6 +322,11 @@ void sandbox_start(struct runtime *rt, const struct sandbox_config *cfg, sandbox
     struct spawn *job = XNEW(struct spawn);
     *job = (struct spawn){.rt = rt, .sandbox = s};
     buf_init(&job->spec, SPEC_BYTES_MAX);
+    if (cfg->cgroup) {
+        job->limits = *cfg->cgroup;
+        snprintf(job->cpus, sizeof(job->cpus), "%.*s", STR_ARG(cfg->cgroup->cpuset_cpus));
+        job->limits.cpuset_cpus = str_c(job->cpus);
+    }
     encode(rt, cfg, &job->spec);
     runtime_job_begin(rt);
     loop_work(rt->loop, spawn_work, spawn_done, job);

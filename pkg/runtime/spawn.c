@@ -138,6 +138,8 @@ static int spawn(struct spawn *job) {
     if (mkdir(path, 0700) < 0)
         return error_sys(&job->err, -errno, "creating %s", path);
     int rc = write_state(job, path, (size_t)n);
+    if (rc == 0)
+        rc = cgroup_create(&rt->cgroups, job->sandbox->cgroup, &job->limits, false, &job->err);
     if (rc < 0)
         return rc;
     cleanup_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
