@@ -125,5 +125,13 @@ struct http_call_events {
 struct http_call *http_client_start(struct http_client *c, const char *method, const char *url,
                                     const struct http_header *headers, size_t headers_n, struct str body,
                                     const struct http_call_events *events);
+/* The same for a request that asks for another protocol (Connection and Upgrade are among the headers). An answer of 101
+ * makes the connection a stream: on_upgrade(arg, headers, n, s) once, on_done(0) behind it, s is the caller's to start.
+ * Any other answer comes by the usual events. */
+struct http_call *http_client_upgrade(struct http_client *c, const char *method, const char *url,
+                                      const struct http_header *headers, size_t headers_n, struct str body,
+                                      const struct http_call_events *events,
+                                      void (*on_upgrade)(void *arg, const struct http_header *headers, size_t n,
+                                                         struct stream *s));
 void http_call_cancel(struct http_call *call);            /* on_done(-ECANCELED) follows */
 void http_call_pause(struct http_call *call, bool pause); /* back-pressure on the body */

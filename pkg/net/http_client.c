@@ -311,6 +311,17 @@ struct http_call *http_client_start(struct http_client *c, const char *method, c
     return call;
 }
 
+struct http_call *http_client_upgrade(struct http_client *c, const char *method, const char *url,
+                                      const struct http_header *headers, size_t headers_n, struct str body,
+                                      const struct http_call_events *events,
+                                      void (*on_upgrade)(void *arg, const struct http_header *headers, size_t n,
+                                                         struct stream *s)) {
+    struct http_call *call = http_client_start(c, method, url, headers, headers_n, body, events);
+    call->on_upgrade = on_upgrade;
+    call->idempotent = false; /* what was said over a tunnel is not said again */
+    return call;
+}
+
 void http_call_cancel(struct http_call *call) {
     struct error err;
     struct http_link *k = TAKE_PTR(call->via);

@@ -4,6 +4,7 @@
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/http_parse.h"
+#include "net/stream_priv.h"
 
 struct http_link;
 
@@ -47,6 +48,7 @@ struct http_call {
     struct str what;      /* "GET https://host/path", for messages */
     struct blob *request; /* head and body as sent */
     struct http_call_events ev;
+    void (*on_upgrade)(void *arg, const struct http_header *headers, size_t n, struct stream *s); /* NULL: not asked */
     struct timer timer;
     int64_t active_ms;
     bool head_only, idempotent, begun, retried, paused, over;

@@ -172,6 +172,20 @@ static void answer_done(struct http_link *k, bool keep) {
     arena_free(head);
 }
 
+/* The connection becomes the call's stream, with what came behind the head. */
+static void switch_protocols(struct http_link *k, struct str rest) {
+    cleanup_buf struct buf first = BUF_INIT;
+    struct http_call *call = TAKE_PTR(k->call);
+    struct arena *head = TAKE_PTR(k->parser.arena);
+    struct stream *s;
+    buf_put_str(&first, rest);
+    s = stream_from_conn(TAKE_PTR(k->c), &first);
+    link_end(k);
+    call->on_upgrade(call->ev.arg, k->parser.headers, k->parser.headers_n, s);
+    http_call_done(call);
+    arena_free(head);
+}
+
 static void parse_failed(struct http_link *k) {
     struct error err;
     if (k->stop_code)
@@ -197,6 +211,10 @@ static void on_data(void *arg, const char *p, size_t n) {
             return; /* cancelled from a callback */
         if (rc == HTTP_PARSE_ERROR) {
             parse_failed(k);
+            return;
+        }
+        if (rc == HTTP_PARSE_PAUSED && k->status == 101 && k->call->on_upgrade) {
+            switch_protocols(k, data);
             return;
         }
         if (rc == HTTP_PARSE_PAUSED && k->status == 101) {

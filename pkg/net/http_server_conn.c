@@ -354,23 +354,25 @@ static void on_error(void *arg, const struct error *err) {
     http_conn_close(hc);
 }
 
-static struct tls_conn *tls_for(struct http_io *io) {
+/* 0 with *out NULL for a plain server. */
+static int tls_for(struct http_io *io, struct tls_conn **out, struct error *err) {
     struct http_server *s = io->server;
-    struct error err = {0};
     pthread_mutex_lock(&s->lock);
     struct tls_config *config = s->tls ? tls_config_ref(s->tls) : NULL;
     pthread_mutex_unlock(&s->lock);
-    struct tls_conn *t = config ? tls_conn_new(io->loop, config, NULL, &err) : NULL;
-    if (config && !t)
-        log_warn("net", "%s", err.msg);
+    struct tls_conn *t = config ? tls_conn_new(io->loop, config, NULL, err) : NULL;
+    int rc = config && !t ? -EINVAL : 0;
     tls_config_unref(config);
-    return t;
+    if (!rc)
+        *out = t;
+    return rc;
 }
 
 void http_conn_new(struct http_io *io, int fd, const struct sockaddr *from) {
     struct error err = {0};
-    struct tls_conn *tls = tls_for(io);
-    if (!tls && io->server->o.tls) {
+    struct tls_conn *tls;
+    if (tls_for(io, &tls, &err)) {
+        log_warn("net", "%s", err.msg);
         close(fd);
         http_server_conn_gone(io);
         return;

@@ -517,6 +517,68 @@ static void a_call_can_be_stopped_at_any_point(void **state) {
     buf_fini(&watch.got);
 }
 
+/* --- upgrades ----------------------------------------------------------------------------------------------------- */
+
+struct tunnel {
+    struct fetch f;
+    struct stream *s;
+    char upgrade[16];
+    atomic_bool closed;
+};
+
+static void tunnel_data(void *arg, struct str data) {
+    struct tunnel *t = arg;
+    buf_put_str(&t->f.got, data);
+    if (t->f.got.n == 9)
+        stream_shutdown(t->s);
+}
+static void tunnel_closed(void *arg, int reason) {
+    struct tunnel *t = arg;
+    assert_int_equal(reason, 0);
+    atomic_store(&t->closed, true);
+}
+static void tunnel_up(void *arg, const struct http_header *headers, size_t n, struct stream *s) {
+    struct tunnel *t = CONTAINER_OF((struct fetch *)arg, struct tunnel, f);
+    assert_false(atomic_load(&t->f.done));
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq_nocase(headers[i].name, STR("upgrade")))
+            snprintf(t->upgrade, sizeof(t->upgrade), "%.*s", STR_ARG(headers[i].value));
+    }
+    t->s = s;
+    stream_start(s, &(struct stream_events){.on_data = tunnel_data, .on_closed = tunnel_closed, .arg = t});
+    stream_write(s, "over here", 9);
+}
+static void tunnel_start(void *arg) {
+    struct tunnel *t = arg;
+    const struct http_header h[] = {{STR("Connection"), STR("Upgrade")}, {STR("Upgrade"), STR("echo")}};
+    const struct http_call_events ev = {fetch_head, fetch_body, fetch_done, &t->f};
+    t->f.call = http_client_upgrade(t->f.client, "GET", t->f.url, h, 2, STR(""), &ev, tunnel_up);
+}
+
+static void an_upgrade_becomes_a_stream_or_a_plain_answer(void **state) {
+    struct http_client *c = client_with(ca_cert, NULL, NULL, 5000);
+    static const char *const paths[] = {"/upgrade", "/plain"};
+    for (size_t i = 0; i < 4; i++) {
+        bool tls = i % 2, up = i < 2;
+        struct tunnel t = {.f = {.client = c, .url = url_of(tls ? &secure : &plain, tls, "127.0.0.1", paths[!up])}};
+        buf_init(&t.f.got, KiB(64));
+        loop_post(loop, tunnel_start, &t);
+        fetch_wait(&t.f);
+        assert_int_equal(t.f.code, 0);
+        for (int k = 0; up && k < 5000 && !atomic_load(&t.closed); k++)
+            usleep(1000);
+        if (up) {
+            assert_string_equal(t.upgrade, "echo");
+            assert_true(atomic_load(&t.closed));
+            assert_string_equal(t.f.got.p, "over here");
+        } else {
+            assert_got(&t.f, "path=/plain");
+        }
+        buf_fini(&t.f.got);
+    }
+    loop_post(loop, free_client, c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_of_every_kind_are_answered),
@@ -530,6 +592,7 @@ int main(void) {
         cmocka_unit_test(sockets_of_the_file_system_work),
         cmocka_unit_test(bad_requests_fail_before_a_connection),
         cmocka_unit_test(a_call_can_be_stopped_at_any_point),
+        cmocka_unit_test(an_upgrade_becomes_a_stream_or_a_plain_answer),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
