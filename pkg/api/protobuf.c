@@ -98,7 +98,7 @@ static int read_small(struct decoder *d, struct str bytes, struct small *out) {
     struct reader r = reader_of(bytes);
     struct record f;
     int rc;
-    *out = (struct small){0};
+    *out = (struct small){.text = {STR(""), STR(""), STR(""), STR("")}};
     while ((rc = next(d, &r, &f)) > 0) {
         if (f.number > 3)
             continue;
