@@ -181,7 +181,8 @@ static void inherit_cpuset(const char *directory) {
 }
 
 /* mkdir -p from the hierarchy's mount down. */
-static int make_group(const struct cgroup_layout *l, const struct cgroup_hierarchy *h, const char *path, bool leaf) {
+static int make_group_once(const struct cgroup_layout *l, const struct cgroup_hierarchy *h, const char *path,
+                           bool leaf) {
     char p[CGROUP_PATH_MAX];
     int rc = make_path(p, l, h, path, NULL);
     if (rc < 0)
@@ -217,6 +218,14 @@ static int make_group(const struct cgroup_layout *l, const struct cgroup_hierarc
     if (delegates && !leaf)
         enable_controllers(h, p);
     return 0;
+}
+
+/* -ENOENT: somebody removed a parent that had become empty just then. */
+static int make_group(const struct cgroup_layout *l, const struct cgroup_hierarchy *h, const char *path, bool leaf) {
+    int rc = -ENOENT;
+    for (int i = 0; i < 5 && rc == -ENOENT; i++)
+        rc = make_group_once(l, h, path, leaf);
+    return rc;
 }
 
 int cgroup_probe(const char *top, struct cgroup_layout *out, struct error *err) {

@@ -447,6 +447,8 @@ void container_remove(struct container *c, loop_fn done, void *arg) {
     if (c->removing)
         return;
     c->removing = true;
+    if (c->sandbox->phase == SANDBOX_REMOVING)
+        return; /* it goes with its sandbox */
     if (c->status.state == CONTAINER_EXITED)
         begin_clean(c);
     else if (container_kill(c, SIGKILL, NULL) == -EPERM)

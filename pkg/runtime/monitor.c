@@ -425,6 +425,8 @@ int monitor_main(int argc, char **argv) {
     prctl(PR_SET_DUMPABLE, 0); /* so that no container can look into us or our children on their way in */
     prctl(PR_SET_NAME, MONITOR_NAME);
     open_null();
+    file_put("/proc/self/oom_score_adj", STR("-998"),
+             NULL); /* where we may: a pod's memory is not ours to answer for */
     for (int fd = MONITOR_FD_PEER; fd < MONITOR_FD_END; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     x_close_range(MONITOR_FD_END, ~0u);

@@ -53,7 +53,7 @@ struct sandbox {
     struct timer deadline;
     unsigned jobs;    /* of its containers, on the pool */
     bool clean_waits; /* for them */
-    struct waiter cleaned;
+    VEC(struct waiter) waiters; /* for the removal */
     uint32_t expected; /* CONTAINER messages still to come after WELCOME */
     bool recovering;
     struct error error; /* of a start that failed, while what it left is cleaned */

@@ -36,6 +36,7 @@ void sandbox_free(struct sandbox *s) {
     LIST_FOREACH (it, &s->containers)
         container_free(LIST_ITEM(it, struct container, node));
     timer_stop(&s->deadline);
+    vec_fini(&s->waiters);
     if (s->link)
         link_close(s->link);
     if (s->pidfd >= 0)
@@ -116,11 +117,9 @@ struct clean {
     struct runtime *rt;
     struct sandbox *sandbox;
     char *id, cgroup[CGROUP_PATH_MAX];
-    int pidfd;
+    int pidfd; /* a copy: the runtime may be closed meanwhile */
     struct error err;
     int code;
-    loop_fn done;
-    void *arg;
 };
 
 static void clean_work(void *arg) {
@@ -130,38 +129,40 @@ static void clean_work(void *arg) {
 
 static void clean_done(void *arg) {
     struct clean *c = arg;
-    if (runtime_job_end(c->rt)) {
-        free(c->id);
-        free(c);
-        return;
-    }
-    if (c->code < 0)
+    bool closed = runtime_job_end(c->rt);
+    struct sandbox *s = closed ? NULL : c->sandbox;
+    if (!closed && c->code < 0)
         log_warn("runtime", "sandbox %s: %s", c->id, c->err.msg);
-    struct sandbox *s = c->sandbox;
+    if (c->pidfd >= 0)
+        close(c->pidfd);
+    free(c->id);
+    free(c);
+    if (!s)
+        return;
+    __typeof__(s->waiters) waiters = s->waiters;
+    s->waiters.items = NULL;
+    s->waiters.n = s->waiters.cap = 0;
     sandbox_done started = s->started;
     void *started_arg = s->started_arg;
     struct error why = s->error;
     sandbox_free(s);
     if (started)
         started(started_arg, NULL, why.code, &why);
-    if (c->done)
-        c->done(c->arg);
-    free(c->id);
-    free(c);
+    for (size_t i = 0; i < waiters.n; i++)
+        waiters.items[i].fn(waiters.items[i].arg);
+    vec_fini(&waiters);
 }
 
-static void clean(struct sandbox *s, loop_fn done, void *arg) {
-    if (s->jobs) { /* a container of it is being cleaned: that first */
-        s->clean_waits = true;
-        s->cleaned = (struct waiter){done, arg};
-        return;
-    }
-    struct clean *c = XNEW(struct clean);
-    *c = (struct clean){
-        .rt = s->rt, .sandbox = s, .id = xstrndup(s->id.p, s->id.n), .pidfd = s->pidfd, .done = done, .arg = arg};
-    memcpy(c->cgroup, s->cgroup, sizeof(c->cgroup));
+static void clean(struct sandbox *s) {
     s->phase = SANDBOX_REMOVING;
     timer_stop(&s->deadline);
+    s->clean_waits = s->jobs > 0; /* a container of it is being cleaned: that first */
+    if (s->clean_waits)
+        return;
+    struct clean *c = XNEW(struct clean);
+    *c = (struct clean){.rt = s->rt, .sandbox = s, .id = xstrndup(s->id.p, s->id.n)};
+    c->pidfd = s->pidfd < 0 ? -1 : fcntl(s->pidfd, F_DUPFD_CLOEXEC, 3);
+    memcpy(c->cgroup, s->cgroup, sizeof(c->cgroup));
     if (s->link)
         link_close(s->link);
     s->link = NULL;
@@ -170,23 +171,25 @@ static void clean(struct sandbox *s, loop_fn done, void *arg) {
 }
 
 void sandbox_job_ended(struct sandbox *s) {
-    if (--s->jobs == 0 && s->clean_waits) {
-        s->clean_waits = false;
-        clean(s, s->cleaned.fn, s->cleaned.arg);
-    }
+    if (--s->jobs == 0 && s->clean_waits)
+        clean(s);
 }
 
 void sandbox_remove(struct sandbox *s, loop_fn done, void *arg) {
+    struct waiter w = {done, arg};
+    if (done)
+        vec_push(&s->waiters, w);
+    if (s->phase == SANDBOX_REMOVING)
+        return;
     REQUIRE(s->phase == SANDBOX_READY || s->phase == SANDBOX_LOST);
-    s->phase = SANDBOX_REMOVING;
     sandbox_fail_pending(s, -ECANCELED, "the sandbox is being removed");
-    clean(s, done, arg);
+    clean(s);
 }
 
 /* A start that failed: nothing of it stays, then the caller hears why. */
 static void abandon(struct sandbox *s, int code, const char *text) {
     error_set(&s->error, code < 0 ? code : -EIO, "%s", text);
-    clean(s, NULL, NULL);
+    clean(s);
 }
 
 static void on_deadline(void *arg) {

@@ -69,7 +69,8 @@ struct str sandbox_metadata(const struct sandbox *s);
 int sandbox_set_metadata(struct sandbox *s, struct str metadata, struct error *err);
 int sandbox_netns_fd(const struct sandbox *s); /* borrowed; -1 with host_network */
 int sandbox_pid(const struct sandbox *s);      /* the monitor's */
-/* Kills what still runs, unmounts, removes cgroups and state; the sandbox is gone when done runs. */
+/* Kills what still runs, unmounts, removes cgroups and state; the sandbox is gone when done runs. Of a removal that is under way
+ * already done is told too. */
 void sandbox_remove(struct sandbox *s, loop_fn done, void *arg);
 /* First/next container: NULL, then the previous one. */
 struct container *sandbox_next(const struct sandbox *s, const struct container *prev);

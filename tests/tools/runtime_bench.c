@@ -1,5 +1,5 @@
 /*
- * runtime_bench [sandboxes]: times of the container runtime and the memory of its idle monitors, one line a figure. Needs root
+ * runtime_bench [sandboxes [binary]]: times of the container runtime and the memory of its idle monitors, one line a figure. Needs root
  * and busybox. Uses the cgroup "dory-bench" and /tmp/dory-bench.
  */
 #include <fcntl.h>
@@ -123,7 +123,7 @@ static void print_memory(int pid, const char *what) {
         fclose(f);
 }
 
-static void make_image(void) {
+static void make_image(const char *binary) {
     struct error err;
     if (system("rm -rf " BASE " && mkdir -p " BASE "/image/bin " BASE "/image/etc && cp /bin/busybox " BASE
                "/image/bin/") != 0)
@@ -132,6 +132,7 @@ static void make_image(void) {
                                 .state_dir = "/dev/shm/dory-bench",
                                 .root_dir = BASE "/root",
                                 .cgroup_root = "dory-bench",
+                                .self_path = binary,
                                 .events = {.on_container_exit = on_exit_event}};
     image.layers = layers;
     ref_init(&image.ref);
@@ -151,7 +152,7 @@ int main(int argc, char **argv) {
     sem_init(&done, 0, 0);
     sem_init(&exited, 0, 0);
     loop = loop_new("bench");
-    make_image();
+    make_image(argc > 2 ? argv[2] : NULL);
     loop_start(loop, &err);
     struct container *sleeping = NULL;
     for (int i = 0; i < n; i++) {

@@ -444,6 +444,8 @@ static void test_share_pid(void **state) {
     usleep(50000);
     box_run(&box, s, "ps", &out);
     assert_not_in(out, "sleep 654");
+    assert_int_equal(box_exec(&box, a.c, "ps | grep -c 'sleep 98[7]'; exit 8", &out), 8);
+    assert_in(out, "1\n");
     box_remove_sandbox(&box, s);
 }
 
@@ -557,6 +559,41 @@ static void test_nothing_left(void **state) {
     assert_int_equal(n, 0);
 }
 
+static void do_remove_twice(void *arg) {
+    struct call *c = arg;
+    container_remove(c->container, NULL, NULL);
+    container_remove(c->container, NULL, NULL);
+    sandbox_remove(c->sandbox, NULL, NULL);
+    sandbox_remove(c->sandbox, plain_done, c);
+}
+
+/* Removals on top of each other, and of a container whose sandbox is going. */
+static void test_removals(void **state) {
+    for (int i = 0; i < 10; i++) {
+        struct sandbox *s = box_sandbox(&box, "twice");
+        struct run r, ended;
+        run_init(&ended, &box, "ended", "exit 0");
+        run_init(&r, &box, "runs", "exec sleep 1000");
+        assert_int_equal(box_try_container(&box, s, &ended.cfg, &ended.c, &ended.err), 0);
+        assert_int_equal(box_try_container(&box, s, &r.cfg, &r.c, &r.err), 0);
+        box_wait_exit(&box, ended.c);
+        struct call c = {.box = &box, .sandbox = s, .container = i % 2 ? r.c : ended.c};
+        box_call(&c, do_remove_twice);
+    }
+}
+
+/* A limit under which not even the set-up fits. */
+static void test_no_memory_to_start(void **state) {
+    struct run r;
+    run_init(&r, &box, "tiny", "true");
+    r.cfg.cgroup.memory_bytes = 65536;
+    int rc = run_to_end(&r, &box, sandbox, NULL);
+    assert_true(rc < 0 || rc == 137);
+    if (rc < 0)
+        assert_true(strlen(r.err.msg) > 5);
+    assert_int_equal(box_run(&box, sandbox, "exit 5", NULL), 5); /* the monitor is well */
+}
+
 static void test_bad_configs(void **state) {
     static const char *const bad_ids[] = {
         "", "A", "../x", "a/b", "-a", "0123456789012345678901234567890123456789012345678901234567890123456789"};
@@ -588,11 +625,28 @@ static void test_bad_configs(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
-    TEST(test_exit_code),    TEST(test_environment),       TEST(test_user),         TEST(test_stdout_of_user),
-    TEST(test_capabilities), TEST(test_seccomp),           TEST(test_file_systems), TEST(test_mounts),
-    TEST(test_propagation),  TEST(test_missing_program),   TEST(test_limits),       TEST(test_update_usage),
-    TEST(test_signals),      TEST(test_shared_in_the_pod), TEST(test_share_pid),    TEST(test_host_namespaces),
-    TEST(test_sysctls),      TEST(test_many_layers),       TEST(test_tty),          TEST(test_nothing_left),
+    TEST(test_exit_code),
+    TEST(test_environment),
+    TEST(test_user),
+    TEST(test_stdout_of_user),
+    TEST(test_capabilities),
+    TEST(test_seccomp),
+    TEST(test_file_systems),
+    TEST(test_mounts),
+    TEST(test_propagation),
+    TEST(test_missing_program),
+    TEST(test_limits),
+    TEST(test_update_usage),
+    TEST(test_signals),
+    TEST(test_shared_in_the_pod),
+    TEST(test_share_pid),
+    TEST(test_host_namespaces),
+    TEST(test_sysctls),
+    TEST(test_many_layers),
+    TEST(test_tty),
+    TEST(test_nothing_left),
     TEST(test_bad_configs),
+    TEST(test_removals),
+    TEST(test_no_memory_to_start),
 };
 BOX_MAIN(tests)
