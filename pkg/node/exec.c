@@ -127,8 +127,17 @@ static void ignore_eof(void *arg) {
     (void)arg;
 }
 
-static void output_eof(void *arg) {
-    (void)arg; /* closed follows */
+/* A terminal stays writable when its program has ended: we end it. */
+static void out_eof(void *arg) {
+    struct session *s = arg;
+    if (s->out)
+        stream_close(s->out);
+}
+
+static void err_eof(void *arg) {
+    struct session *s = arg;
+    if (s->errs)
+        stream_close(s->errs);
 }
 
 static void out_closed(void *arg, int reason) {
@@ -158,13 +167,10 @@ static void in_closed(void *arg, int reason) {
     session_unref(s);
 }
 
-static void begin_stream(struct session *s, struct stream *st, void (*data)(void *, struct str),
+static void begin_stream(struct session *s, struct stream *st, void (*data)(void *, struct str), void (*eof)(void *),
                          void (*closed)(void *, int)) {
     ref_get(&s->ref);
-    stream_start(st, &(struct stream_events){.on_data = data,
-                                             .on_eof = data == ignore_data ? ignore_eof : output_eof,
-                                             .on_closed = closed,
-                                             .arg = s});
+    stream_start(st, &(struct stream_events){.on_data = data, .on_eof = eof, .on_closed = closed, .arg = s});
 }
 
 static void fail(struct session *s, const char *message) {
@@ -193,14 +199,14 @@ static void on_started(void *arg, struct exec_process *p, struct stream *in, str
     s->errs = errs;
     s->started = true;
     if (in && in != out)
-        begin_stream(s, in, ignore_data, in_closed);
+        begin_stream(s, in, ignore_data, ignore_eof, in_closed);
     if (out) {
         s->open_outputs++;
-        begin_stream(s, out, on_stdout, out_closed);
+        begin_stream(s, out, on_stdout, out_eof, out_closed);
     }
     if (errs) {
         s->open_outputs++;
-        begin_stream(s, errs, on_stderr, err_closed);
+        begin_stream(s, errs, on_stderr, err_eof, err_closed);
     }
     if (s->width)
         exec_resize(p, s->width, s->height);
