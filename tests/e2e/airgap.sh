@@ -47,16 +47,17 @@ done
 eventually 5 'the log names the truncated archive' grep -E '(WARN|ERRO).*truncated\.tar' "$work/server.log"
 check 'the log names what is no archive' grep -E '(WARN|ERRO).*text\.tar' "$work/server.log"
 
-# one that comes later
-image later gzip && tar -C "$work/later" -czf "$work/later.tar.gz" . && mv "$work/later.tar.gz" "$images/"
-has_image() { kubectl get node node1 -o jsonpath='{.status.images[*].names}' | grep later; }
+# one that comes while the server is stopped
+stop_server
+image later gzip && tar -C "$work/later" -czf "$images/later.tar.gz" .
+start_server
 apply << 'END'
 apiVersion: v1
 kind: Pod
 metadata: {name: later}
 spec: {containers: [{name: main, image: "later:1", imagePullPolicy: Never, command: [sleep, "1000"]}]}
 END
-eventually 15 'a tarball that comes later is imported' ready later
+eventually 15 'a tarball that came later is imported at the next start' ready later
 apply << 'END'
 apiVersion: v1
 kind: Pod
