@@ -192,28 +192,49 @@ static enum found srv_of_cluster_ip(struct answer *a, struct str ns, struct str 
     return n || !f->name.p ? NAME : NO_NAME;
 }
 
+/* Whether an endpoint before this one has the same address and port: it may stand in several slices. */
+static bool is_port_seen(const struct endpoints *l, size_t upto, const struct port_filter *f, int64_t number) {
+    for (size_t i = 0; i < upto; i++)
+        for (size_t k = 0;
+             l->items.items[i].ip_be == l->items.items[upto].ip_be && k < json_len(l->items.items[i].ports); k++) {
+            const struct json *port = json_item(l->items.items[i].ports, k);
+            if (port_wanted(f, port) && json_int_at(port, "port", 0) == number)
+                return true;
+        }
+    return false;
+}
+
+enum srv_pass { SRV_COUNT, SRV_ANSWER, SRV_ADDITIONAL };
+
+/* Records of one endpoint; returns how many SRV it has. */
+static size_t srv_of_endpoint(struct answer *a, const struct endpoints *l, size_t at, const struct port_filter *f,
+                              enum srv_pass pass, uint16_t weight, const struct dns_name *target) {
+    const struct endpoint *e = &l->items.items[at];
+    size_t n = 0;
+    for (size_t k = 0; k < json_len(e->ports); k++) {
+        const struct json *port = json_item(e->ports, k);
+        int64_t number = json_int_at(port, "port", 0);
+        if (!port_wanted(f, port) || is_port_seen(l, at, f, number))
+            continue;
+        n++;
+        if (pass == SRV_ANSWER)
+            dns_put_srv(a->b, DNS_ANSWER, &a->owner, ZONE_TTL, weight, (uint16_t)number, target);
+    }
+    if (pass == SRV_ADDITIONAL && n && !is_seen(l, at, e->ip_be))
+        dns_put_a(a->b, DNS_ADDITIONAL, target, ZONE_TTL, e->ip_be);
+    return n;
+}
+
 static enum found srv_of_endpoints(struct answer *a, struct str ns, struct str svc, const struct port_filter *f) {
     struct endpoints l;
     size_t n = 0;
     get_endpoints(a, ns, svc, &l);
-    for (int pass = 0; pass < 3; pass++) { /* count, answers, additional */
+    for (enum srv_pass pass = SRV_COUNT; pass <= SRV_ADDITIONAL; pass++) {
         for (size_t i = 0; i < l.items.n; i++) {
-            const struct endpoint *e = &l.items.items[i];
             struct dns_name target;
-            bool any = false;
-            endpoint_name(a, e, ns, svc, &target);
-            for (size_t k = 0; k < json_len(e->ports); k++) {
-                const struct json *port = json_item(e->ports, k);
-                if (!port_wanted(f, port))
-                    continue;
-                any = true;
-                if (pass == 1)
-                    dns_put_srv(a->b, DNS_ANSWER, &a->owner, ZONE_TTL, weight_of(n),
-                                (uint16_t)json_int_at(port, "port", 0), &target);
-            }
-            n += pass == 0 && any;
-            if (pass == 2 && any && !is_seen(&l, i, e->ip_be))
-                dns_put_a(a->b, DNS_ADDITIONAL, &target, ZONE_TTL, e->ip_be);
+            endpoint_name(a, &l.items.items[i], ns, svc, &target);
+            size_t has = srv_of_endpoint(a, &l, i, f, pass, weight_of(n), &target);
+            n += pass == SRV_COUNT ? has : 0;
         }
         if (a->type != DNS_SRV)
             break;
