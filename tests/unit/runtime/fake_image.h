@@ -78,7 +78,7 @@ static inline void fake_image_free(struct fake_image *img) {
 }
 
 /* Two layers: /etc/one, /bin/tool, then /etc/two and a whiteout of /etc/one. */
-static inline void fake_image_small(struct fake_image *img) {
+static inline void fake_image_make(struct fake_image *img, bool zstd) {
     struct buf a = BUF_INIT, b = BUF_INIT;
     *img = (struct fake_image){0};
     TAR(&a, .type = '5', .path = "etc", .mode = 0755);
@@ -90,8 +90,12 @@ static inline void fake_image_small(struct fake_image *img) {
     TAR(&b, .type = '0', .path = "etc/.wh.one", .mode = 0);
     TAR(&b, .type = '0', .path = "tmp/x", .mode = 0644);
     fake_layer(img, &a, false);
-    fake_layer(img, &b, true);
+    fake_layer(img, &b, zstd);
     fake_image_seal(img, "linux", "amd64");
+}
+
+static inline void fake_image_small(struct fake_image *img) {
+    fake_image_make(img, true);
 }
 
 /* Answers from the image: manifests/<tag> is the index, digests are what they are. False: no such thing. */
