@@ -77,10 +77,12 @@ void loop_post(struct loop *l, loop_fn fn, void *arg) {
     pthread_mutex_unlock(&l->lock);
     if (!first)
         return; /* whoever posted the first has seen to the wake-up */
-    if (current_loop == l)
-        uv_idle_start(&l->idle, on_idle);
-    else
+    if (current_loop == l) {
+        if (!uv_is_closing((uv_handle_t *)&l->idle)) /* else loop_free() runs it */
+            uv_idle_start(&l->idle, on_idle);
+    } else {
         uv_async_send(&l->async);
+    }
 }
 
 struct work {
@@ -362,6 +364,12 @@ void loop_free(struct loop *l) {
     on_prepare(&l->prepare);
     uv_walk(&l->uv, close_handle, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
+    while (has_posts(l)) { /* by pool work that ended only now */
+        run_posts(l);
+        on_prepare(&l->prepare);
+        uv_walk(&l->uv, close_handle, NULL);
+        uv_run(&l->uv, UV_RUN_DEFAULT);
+    }
     int rc = uv_loop_close(&l->uv);
     if (rc)
         log_error("net", "loop %s is still in use when freed: %s", l->name, uv_strerror(rc));
