@@ -366,6 +366,40 @@ static void a_port_in_use_is_named(void **state) {
     assert_int_equal(http_server_start(&o, "::1:80", &s, &err), -EINVAL);
 }
 
+static void small_stopped(void *arg) {
+    atomic_store((atomic_bool *)arg, true);
+}
+
+static void beyond_the_limit_connections_wait_their_turn(void **state) {
+    struct http_server *s = NULL;
+    atomic_bool over = false;
+    const struct http_server_options o = {
+        .loops = site.io, .loops_n = 2, .handler = site_handler, .arg = &site, .connections_max = 2};
+    int port = site.port, fd[3];
+    struct buf got[3] = {BUF_INIT, BUF_INIT, BUF_INIT};
+    assert_int_equal(http_server_start(&o, "127.0.0.1:0", &s, NULL), 0);
+    site.port = http_server_port(s);
+    for (size_t i = 0; i < 3; i++) {
+        fd[i] = dial();
+        send_str(fd[i], STR("GET /x HTTP/1.1\r\nHost: h\r\n\r\n"));
+    }
+    site.port = port;
+    assert_true(read_until(fd[0], &got[0], "path=/x", 1));
+    assert_true(read_until(fd[1], &got[1], "path=/x", 1));
+    struct pollfd third = {.fd = fd[2], .events = POLLIN};
+    assert_int_equal(poll(&third, 1, 300), 0);
+    close(fd[0]);
+    assert_true(read_until(fd[2], &got[2], "path=/x", 1));
+    close(fd[1]);
+    close(fd[2]);
+    http_server_stop(s, small_stopped, &over);
+    for (int i = 0; i < 500 && !atomic_load(&over); i++)
+        usleep(10000);
+    assert_true(atomic_load(&over));
+    for (size_t i = 0; i < 3; i++)
+        buf_fini(&got[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_is_answered_and_the_connection_lives_on),
@@ -385,6 +419,7 @@ int main(void) {
         cmocka_unit_test(header_values_cannot_split_the_reply),
         cmocka_unit_test(an_upgrade_gives_the_bytes_behind_it_first),
         cmocka_unit_test(an_upgrade_nobody_wants_is_a_plain_request),
+        cmocka_unit_test(beyond_the_limit_connections_wait_their_turn),
         cmocka_unit_test(a_port_in_use_is_named),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
