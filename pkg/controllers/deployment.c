@@ -47,6 +47,8 @@ static int shrink_old(struct rollout *r) {
     int64_t min_available = r->replicas - r->max_unavailable;
     int64_t new_unavailable = set_spec_replicas(r->newest) - set_status(r->newest, "availableReplicas");
     int64_t max_down = rollout_sum_spec(r, NULL) - min_available - MAX(new_unavailable, INT64_C(0));
+    if (max_down <= 0)
+        return 0; /* what was asked to go before has not gone yet, or the new ones are not there */
     for (size_t i = 0; i < r->sets.n && max_down > 0; i++) { /* unhealthy ones */
         if (r->sets.items[i] == r->newest)
             continue;

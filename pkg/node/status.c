@@ -99,7 +99,7 @@ static struct json *state_of(const struct slot *s, struct arena *a) {
 static bool is_ready(const struct slot *s) {
     if (s->kind == SLOT_INIT)
         return ended_well(s);
-    return slot_is_running(s) && s->started && s->ready && !s->killing;
+    return slot_is_running(s) && s->started && s->ready && !s->kill_by_probe;
 }
 
 static struct json *container_json(const struct slot *s, struct arena *a) {

@@ -48,7 +48,7 @@ static int add_file(struct plan *p, struct str path, struct str data, int64_t mo
         v->files = files;
         p->cap = cap;
     }
-    v->files[v->files_n++] = (struct volume_file){path, data, (mode_t)mode & 0777};
+    v->files[v->files_n++] = (struct volume_file){str_dup(p->a, path), data, (mode_t)mode & 0777};
     return 0;
 }
 
@@ -192,7 +192,7 @@ static int plan_one(struct plan *p, const struct json *spec) {
     if ((s = json_get_c(spec, "hostPath"))) {
         v->type = VOLUME_HOST;
         v->dir = arena_printf(p->a, "%.*s", STR_ARG(json_str_at(s, "path")));
-        v->host_type = json_str_at(s, "type");
+        v->host_type = str_dup(p->a, json_str_at(s, "type"));
         return 0;
     }
     v->type = VOLUME_FILES;
