@@ -107,15 +107,15 @@ static size_t message_begin(struct buf *b, unsigned number) {
 }
 
 static void message_end(struct buf *b, size_t start) {
-    size_t n = b->n - start, bytes = 1;
-    for (size_t rest = n >> 7; rest; rest >>= 7)
-        bytes++;
-    if (b->failed || !buf_reserve(b, bytes))
+    size_t n = b->n - start, bytes = 0;
+    unsigned char length[10];
+    for (uint64_t rest = n; bytes == 0 || rest; rest >>= 7)
+        length[bytes++] = (unsigned char)((rest & 0x7f) | (rest >> 7 ? 0x80 : 0));
+    buf_put(b, length, bytes); /* room for it; then it changes places with the message */
+    if (b->failed)
         return;
     memmove(b->p + start + bytes, b->p + start, n);
-    b->n = start;
-    put_varint(b, n);
-    b->n = start + bytes + n;
+    memcpy(b->p + start, length, bytes);
 }
 
 /* --- values --- */
