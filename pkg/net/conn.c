@@ -11,6 +11,7 @@
 
 #define RECORD_MAX KiB(16)
 #define SEGMENT_MIN KiB(1)
+#define COPIED_MAX MiB(64) /* of bytes nobody reads; whoever writes much heeds conn_backlog() long before */
 #define IOV_BATCH 32
 #define LINGER_MS 2000         /* for the peer's end after ours */
 #define LINGER_FLUSH_MS 30000  /* for our last bytes to leave */
@@ -31,11 +32,11 @@ struct conn {
     bool is_socket, can_read, can_write;
     bool started, open, paused, eof, failed, closing;
     bool opening; /* on_open or the handshake is due at the end of this turn */
-    bool shut_wanted, shut_done, finishing;
+    bool shut_wanted, shut_done, finishing, overflowed;
     struct loop_flush flush;
 
-    struct segment *queue; /* in clear, not yet written: queue[head..tail) */
-    size_t head, tail, cap, queued;
+    struct segment *queue;                  /* in clear, not yet written: queue[head..tail) */
+    size_t head, tail, cap, queued, copied; /* copied: those that are not a blob's */
 
     char *wire; /* ciphertext the socket did not take */
     size_t wire_off, wire_n;
@@ -97,6 +98,7 @@ static void queue_consume(struct conn *c, size_t n) {
     while (n) {
         struct segment *s = &c->queue[c->head];
         size_t take = MIN(n, s->n);
+        c->copied -= s->own ? take : 0;
         s->off += take;
         s->n -= take;
         n -= take;
@@ -113,13 +115,19 @@ static void queued(struct conn *c, size_t n) {
 }
 
 static bool writable(struct conn *c) {
-    return !c->failed && !c->closing && !c->finishing && !c->shut_wanted;
+    return !c->failed && !c->closing && !c->finishing && !c->shut_wanted && !c->overflowed;
 }
 
 void conn_write(struct conn *c, const void *p, size_t n) {
     if (!n || !writable(c))
         return;
+    if (c->copied + n > COPIED_MAX) {
+        c->overflowed = true; /* told at the end of the turn */
+        loop_flush_add(c->loop, &c->flush);
+        return;
+    }
     queued(c, n);
+    c->copied += n;
     struct segment *s = c->tail > c->head ? &c->queue[c->tail - 1] : NULL;
     if (!s || s->blob || s->cap - s->off - s->n < n) {
         s = segment_add(c);
@@ -307,6 +315,8 @@ static void flush_now(void *arg) {
     struct conn *c = arg;
     if (c->opening && !c->closing)
         open_now(c);
+    if (c->overflowed)
+        fail(c, -ENOBUFS, "the peer does not read what is sent", NULL);
     if (c->failed || c->closing)
         return;
     size_t before = conn_backlog(c);

@@ -31,6 +31,8 @@ struct stream {
     struct loop *loop;
 };
 
+/* Writers pause their source beyond the high mark and go on at on_drain; a stream whose backlog reaches 64 MiB closes with
+ * -ENOBUFS. */
 #define STREAM_BACKLOG_HIGH KiB(256)
 #define STREAM_BACKLOG_LOW KiB(64)
 

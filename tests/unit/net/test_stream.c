@@ -162,6 +162,20 @@ static void a_file_is_no_stream(void **state) {
     assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed */
 }
 
+static void a_backlog_has_an_end(void **state) {
+    int fds[2];
+    char *block = xcalloc(1, MiB(1));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    begin(&a, fds[0]);
+    for (int i = 0; i < 70; i++)
+        stream_write(a.s, block, MiB(1));
+    assert_true(stream_backlog(a.s) <= MiB(64));
+    run_until(a_closed);
+    assert_int_equal(a.reason, -ENOBUFS);
+    close(fds[1]);
+    free(block);
+}
+
 /* --- splice between two connections, with a slow reader ------------------------------------------------------------ */
 
 static bool spliced;
@@ -322,6 +336,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_reader_of_a_pipe_going_away_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(a_terminal_whose_other_side_closed_has_ended, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_is_no_stream, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_backlog_has_an_end, setup, teardown),
         cmocka_unit_test_setup_teardown(splice_carries_all_both_ways_and_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(connecting_succeeds_or_says_why, setup, teardown),
         cmocka_unit_test(addresses_are_read_strictly),
