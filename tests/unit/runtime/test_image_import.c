@@ -1,3 +1,4 @@
+/* sanitizer: thread */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* sanitizer: thread */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -81,10 +82,11 @@ static bool authorized(struct rig *r, const struct fake_request *rq, struct fake
     return false;
 }
 
+static char big[MiB(5)]; /* blanks */
+
 static void misbehave(struct rig *r, const struct fake_request *rq, struct fake_answer *a, int mode) {
     bool manifest = strstr(rq->path, "/manifests/") != NULL;
     bool layer = strstr(rq->path, r->img.layers[0].digest) != NULL;
-    static char big[MiB(5)];
     char range[1024];
     switch (mode) {
     case WRONG_LAYER:
@@ -120,11 +122,9 @@ static void misbehave(struct rig *r, const struct fake_request *rq, struct fake_
         a->hang = layer;
         break;
     case HUGE_MANIFEST:
-        memset(big, ' ', sizeof(big));
         a->body = str_n(big, sizeof(big));
         break;
     case ENDLESS_MANIFEST:
-        memset(big, ' ', sizeof(big));
         a->body = str_n(big, 65536);
         a->endless = true;
         break;
@@ -191,6 +191,7 @@ static int rig_up(void **state) {
     struct rig *r = XNEW(struct rig);
     char yaml[512];
     pthread_mutex_init(&r->lock, NULL);
+    memset(big, ' ', sizeof(big));
     fake_image_small(&r->img);
     fake_start(&r->server, handler, r);
     fake_start(&r->other, other_handler, r);
