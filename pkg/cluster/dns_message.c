@@ -44,24 +44,25 @@ bool dns_name_set(struct dns_name *out, struct str text) {
 
 bool dns_name_read(struct str message, size_t *pos, struct dns_name *out) {
     const unsigned char *p = (const unsigned char *)message.p;
-    size_t at = *pos, segment = *pos, end = 0;
+    size_t at = *pos, segment = *pos, end = 0, bound = message.n;
     out->n = 0;
     for (;;) {
-        if (at >= message.n)
+        if (at >= bound)
             return false;
         unsigned c = p[at];
         if (c >= 0xc0) {
-            if (at + 1 >= message.n)
+            if (at + 1 >= bound)
                 return false;
             size_t to = get16(message, at) & 0x3fffu;
             if (to >= segment || to < DNS_HEADER) /* each jump goes further back */
                 return false;
             if (!end)
                 end = at + 2;
+            bound = segment; /* what it points to was whole before */
             at = segment = to;
             continue;
         }
-        if (c > 63 || at + 1 + c > message.n || out->n + 1 + c > DNS_NAME_MAX)
+        if (c > 63 || at + 1 + c > bound || out->n + 1 + c > DNS_NAME_MAX)
             return false;
         memcpy(out->wire + out->n, p + at, 1 + c);
         out->n += 1 + c;
@@ -292,17 +293,19 @@ uint32_t dns_answer_ttl(struct str message) {
     return answered && r.rcode == DNS_NOERROR ? least : MIN(least, negative);
 }
 
-static void age_records(struct buf *out, size_t from, uint32_t age_s, uint32_t min_ttl) {
+/* False when the message is no longer readable: a hostile name may point into a TTL. */
+static bool age_records(struct buf *out, size_t from, uint32_t age_s, uint32_t min_ttl) {
     struct dns_reader r;
     struct dns_record rr;
     if (!dns_reader_begin(&r, str_skip(buf_str(out), from)))
-        return;
+        return false;
     while (dns_reader_next(&r, &rr)) {
         uint32_t ttl = rr.ttl > age_s ? rr.ttl - age_s : 0;
         ttl = MAX(ttl, min_ttl);
         set16(out, from + rr.ttl_at, ttl >> 16);
         set16(out, from + rr.ttl_at + 2, ttl & 0xffff);
     }
+    return !r.bad && from + r.pos == out->n;
 }
 
 void dns_answer_write(struct buf *out, struct str kept, const struct dns_query *q, size_t limit, uint32_t age_s,
@@ -319,7 +322,10 @@ void dns_answer_write(struct buf *out, struct str kept, const struct dns_query *
     if (cut)
         for (size_t at = 6; at < DNS_HEADER; at += 2)
             set16(out, from + at, 0);
-    age_records(out, from, age_s, min_ttl);
+    if (!age_records(out, from, age_s, min_ttl)) {
+        out->failed = true;
+        return;
+    }
     if (!q->edns)
         return;
     set16(out, from + 10, get16(buf_str(out), from + 10) + 1u);

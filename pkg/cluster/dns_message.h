@@ -136,6 +136,7 @@ void dns_reply_end(struct dns_builder *b, int rcode, bool authoritative);
 bool dns_answer_clean(struct buf *message);
 /* How long an answer may be kept, in seconds: the least TTL, or for negative ones the SOA's (RFC 2308); 0: not at all. */
 uint32_t dns_answer_ttl(struct str message);
-/* Writes a kept answer as the answer to q: id, flags, spelling of the question, TTLs less age_s (min_ttl at least). */
+/* Writes a kept answer as the answer to q: id, flags, spelling of the question, TTLs less age_s (min_ttl at least). out->failed
+ * when it makes no sense. */
 void dns_answer_write(struct buf *out, struct str kept, const struct dns_query *q, size_t limit, uint32_t age_s,
                       uint32_t min_ttl);
