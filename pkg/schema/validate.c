@@ -274,8 +274,8 @@ void check_enums(struct check *c) {
 /* --- who checks what --- */
 
 static check_kind_fn *find(struct str key) {
-    static const struct check_kind *const lists[] = {check_pod_kinds, check_workload_kinds, check_core_kinds,
-                                                     check_other_kinds};
+    static const struct check_kind *const lists[] = {check_pod_kinds, check_volume_kinds, check_workload_kinds,
+                                                     check_core_kinds, check_other_kinds};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         for (const struct check_kind *k = lists[i]; k->key; k++)
             if (str_eq_c(key, k->key))

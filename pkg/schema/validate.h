@@ -85,4 +85,5 @@ struct check_kind {
     check_kind_fn *fn;
 };
 /* Each list ends with a NULL key. */
-extern const struct check_kind check_pod_kinds[], check_workload_kinds[], check_core_kinds[], check_other_kinds[];
+extern const struct check_kind check_pod_kinds[], check_volume_kinds[], check_workload_kinds[], check_core_kinds[],
+    check_other_kinds[];
