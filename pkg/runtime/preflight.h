@@ -6,10 +6,10 @@
 enum preflight_result { PREFLIGHT_OK, PREFLIGHT_WARN, PREFLIGHT_FAIL };
 
 struct preflight_check {
-    const char *name;   /* "overlayfs" */
+    const char *name; /* "overlayfs" */
     enum preflight_result result;
-    char detail[200];   /* what was found */
-    char remedy[200];   /* the line that mends it, "" when ok */
+    char detail[200]; /* what was found */
+    char remedy[200]; /* the line that mends it, "" when ok */
 };
 /* Runs all checks (namespaces, cgroup v1/v2 controllers incl. memory, overlayfs, seccomp, nftables, bridge, veth, vxlan,
  * br_netfilter, ip_forward, inotify limits); at most max results, returns how many. */

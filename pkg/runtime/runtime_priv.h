@@ -51,10 +51,10 @@ struct sandbox {
     sandbox_done started;
     void *started_arg;
     struct timer deadline;
-    unsigned jobs;    /* of its containers, on the pool */
-    bool clean_waits; /* for them */
+    unsigned jobs;              /* of its containers, on the pool */
+    bool clean_waits;           /* for them */
     VEC(struct waiter) waiters; /* for the removal */
-    uint32_t expected; /* CONTAINER messages still to come after WELCOME */
+    uint32_t expected;          /* CONTAINER messages still to come after WELCOME */
     bool recovering;
     struct error error; /* of a start that failed, while what it left is cleaned */
 };

@@ -27,7 +27,8 @@ struct runtime_options {
         void (*on_sandbox_found)(void *arg, struct sandbox *s);
         void (*on_container_found)(void *arg, struct container *c);
         void (*on_container_exit)(void *arg, struct container *c);
-        void (*on_sandbox_lost)(void *arg, struct sandbox *s); /* its monitor died unexpectedly; containers are dead too */
+        void (*on_sandbox_lost)(void *arg,
+                                struct sandbox *s); /* its monitor died unexpectedly; containers are dead too */
         void *arg;
     } events;
 };
@@ -38,26 +39,26 @@ void runtime_recover(struct runtime *rt, loop_fn done, void *arg);
 void runtime_close(struct runtime *rt);
 
 struct sandbox_config {
-    struct str id;        /* unique, [a-z0-9-], <= 64: file and cgroup names come from it */
-    struct str metadata;  /* opaque to the runtime, kept and given back at recovery (<= 64 KiB) */
-    struct str hostname;  /* UTS; empty with host_uts */
+    struct str id;       /* unique, [a-z0-9-], <= 64: file and cgroup names come from it */
+    struct str metadata; /* opaque to the runtime, kept and given back at recovery (<= 64 KiB) */
+    struct str hostname; /* UTS; empty with host_uts */
     bool host_network, host_pid, host_ipc, share_pid;
-    struct str cgroup_parent; /* path below cgroup_root, e.g. "burstable/pod<uid>"; made by the runtime */
+    struct str cgroup_parent;     /* path below cgroup_root, e.g. "burstable/pod<uid>"; made by the runtime */
     struct cgroup_limits *cgroup; /* of the sandbox's whole group; may be NULL */
     const struct str *sysctls;    /* name, value pairs */
     size_t sysctls_n;
-    uint64_t shm_bytes;   /* size of the shared /dev/shm; 0: 64 MiB */
+    uint64_t shm_bytes; /* size of the shared /dev/shm; 0: 64 MiB */
 };
 
-struct cgroup_limits { /* 0: not set; the same meaning on v1 and v2 */
-    uint64_t cpu_shares;      /* v1 scale: 2..262144 */
-    int64_t cpu_quota_us;     /* per cpu_period_us */
-    uint64_t cpu_period_us;   /* 0: 100000 */
-    int64_t memory_bytes;     /* limit */
+struct cgroup_limits {      /* 0: not set; the same meaning on v1 and v2 */
+    uint64_t cpu_shares;    /* v1 scale: 2..262144 */
+    int64_t cpu_quota_us;   /* per cpu_period_us */
+    uint64_t cpu_period_us; /* 0: 100000 */
+    int64_t memory_bytes;   /* limit */
     int64_t memory_request_bytes;
     int64_t pids;
     struct str cpuset_cpus;
-    bool oom_group;           /* v2 */
+    bool oom_group; /* v2 */
 };
 
 /* done: code 0 and the sandbox is ready, or negative and err (nothing is left behind). */
@@ -84,7 +85,7 @@ struct container_mount {
     bool tmpfs;
     uint64_t tmpfs_bytes;
     enum mount_propagation propagation;
-    bool create_file;       /* the destination is made as a file when absent */
+    bool create_file; /* the destination is made as a file when absent */
 };
 
 struct container_user {
@@ -98,28 +99,28 @@ struct container_user {
 enum seccomp_mode { SECCOMP_RUNTIME_DEFAULT, SECCOMP_UNCONFINED, SECCOMP_LOCALHOST };
 
 struct container_config {
-    struct str id;        /* unique in the runtime, same alphabet as sandbox ids */
+    struct str id; /* unique in the runtime, same alphabet as sandbox ids */
     struct str name;
-    struct str metadata;  /* opaque */
-    struct image *image;  /* a reference is taken */
+    struct str metadata;    /* opaque */
+    struct image *image;    /* a reference is taken */
     const struct str *argv; /* complete: entrypoint and command already merged */
     size_t argv_n;
     const struct str *envp; /* "K=V"; PATH and HOME are added when absent */
     size_t envp_n;
-    struct str cwd;       /* empty: "/"; made when absent */
+    struct str cwd; /* empty: "/"; made when absent */
     struct container_user user;
     const struct container_mount *mounts; /* in order */
     size_t mounts_n;
     bool privileged, read_only_root, no_new_privs;
-    uint64_t capabilities;      /* effective set, bit = capability number; runtime_default_capabilities() */
+    uint64_t capabilities; /* effective set, bit = capability number; runtime_default_capabilities() */
     enum seccomp_mode seccomp;
     struct str seccomp_profile; /* JSON text with SECCOMP_LOCALHOST */
     bool unmasked_proc;         /* procMount: Unmasked */
     int oom_score_adj;
     struct cgroup_limits cgroup;
-    struct str log_path;        /* CRI-format file, its directory exists */
-    uint64_t log_bytes_max;     /* rotation at the byte; 0: 10 MiB */
-    uint32_t log_files_max;     /* 0: 5 */
+    struct str log_path;    /* CRI-format file, its directory exists */
+    uint64_t log_bytes_max; /* rotation at the byte; 0: 10 MiB */
+    uint32_t log_files_max; /* 0: 5 */
     bool tty, stdin_open, stdin_once;
     struct str termination_log; /* host path bound in by the caller as a mount; only informative here */
     int stop_signal;            /* 0: the image's, or SIGTERM */
@@ -130,9 +131,9 @@ enum container_state { CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_EXITED, C
 
 struct container_status {
     enum container_state state;
-    int pid;          /* in the host's namespace, while running */
-    int exit_code;    /* as a shell gives it: 128 + signal when killed */
-    int signal;       /* 0 when it exited by itself */
+    int pid;       /* in the host's namespace, while running */
+    int exit_code; /* as a shell gives it: 128 + signal when killed */
+    int signal;    /* 0 when it exited by itself */
     bool oom_killed;
     struct timespec started_at, finished_at;
     char message[256]; /* why it could not start, e.g. exec: "foo": not found */
