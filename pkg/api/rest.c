@@ -153,6 +153,11 @@ static int patch_run(struct api_request *q, struct api_write *w) {
 
 void rest_patch(struct api_request *q) {
     struct api_write w;
+    if (q->patch_type == API_PATCH_APPLY) {
+        reply_error(q, 415, "UnsupportedMediaType",
+                    "server-side apply is not available in this version of the server");
+        return;
+    }
     if (!q->input) {
         reply_error(q, 400, "BadRequest", "error decoding patch: the body of the request is empty");
         return;

@@ -104,6 +104,7 @@ static void patches(void **state) {
     expect_as(f, ADMIN_TOKEN, 400, "PATCH", CM "/x", "Content-Type: application/merge-patch+json", "[1]");
     expect_as(f, ADMIN_TOKEN, 400, "PATCH", CM "/x", "Content-Type: application/merge-patch+json", "");
     expect_as(f, ADMIN_TOKEN, 415, "PATCH", CM "/x", "Content-Type: text/plain", "{}");
+    expect_as(f, ADMIN_TOKEN, 415, "PATCH", CM "/none", "Content-Type: application/apply-patch+yaml", "{}");
     expect_as(f, ADMIN_TOKEN, 409, "PATCH", CM "/x", "Content-Type: application/merge-patch+json",
               "{\"metadata\":{\"resourceVersion\":\"1\"}}");
     expect_as(f, ADMIN_TOKEN, 400, "PATCH", CM "/x", "Content-Type: application/merge-patch+json",
