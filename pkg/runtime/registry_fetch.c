@@ -9,6 +9,7 @@
 #define TOKEN_BODY_MAX KiB(64)
 #define URL_BYTES_MAX KiB(8)
 #define REQUEST_ARENA_MAX MiB(2)
+#define CREDENTIAL_KEEP_S 300
 
 struct registry_fetch {
     struct registry *registry;
@@ -276,6 +277,15 @@ static void answered(struct registry_fetch *f) {
     }
 }
 
+/* The next request begins with what worked for this one. Tokens were remembered when they came, with their own time. */
+static void remember_success(struct registry_fetch *f) {
+    struct registry_credential c;
+    f->endpoint->credential = f->credential;
+    credential_at(f, f->credential, &c);
+    if (f->authorization.n && !f->from_cache && (c.token.n || f->challenge.scheme == REGISTRY_AUTH_BASIC))
+        registry_token_put(f->registry, cache_key(f), f->authorization, CREDENTIAL_KEEP_S);
+}
+
 static int on_head(void *arg, int status, const struct http_header *headers, size_t n) {
     struct registry_fetch *f = arg;
     f->status = status;
@@ -284,7 +294,7 @@ static int on_head(void *arg, int status, const struct http_header *headers, siz
     if (status == 200 || status == 206) {
         f->streaming = true;
         if (!f->foreign)
-            f->endpoint->credential = f->credential;
+            remember_success(f);
         return f->ev.on_head ? f->ev.on_head(f->ev.arg, status, headers, n) : 0;
     }
     for (size_t i = 0; i < n; i++) {

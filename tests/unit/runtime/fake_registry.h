@@ -103,7 +103,9 @@ static inline void *fake_conn_run(void *arg) {
         struct fake_answer a = {.status = 404, .body = STR("")};
         char length[1024];
         sscanf(head, "%7s %1023s", rq.method, rq.path);
-        size_t want = fake_header(&rq, "Content-Length", length) ? (size_t)atoi(length) : 0;
+        uint64_t want = 0;
+        if (fake_header(&rq, "Content-Length", length))
+            str_to_u64(str_c(length), &want);
         while (n < max && (size_t)(head + n - (end + 4)) < want) {
             ssize_t got = recv(c->fd, head + n, max - n, 0);
             if (got <= 0)

@@ -279,9 +279,10 @@ static unsigned number_of_layer(struct rig *r, const char *name) {
     struct image *img = env_find(&r->e, name);
     if (!img)
         return 0;
-    unsigned n = (unsigned)atoi(strrchr(img->layers[0], '/') + 1);
+    uint64_t n = 0;
+    str_to_u64(str_c(strrchr(img->layers[0], '/') + 1), &n);
     env_unref(&r->e, img);
-    return n;
+    return (unsigned)n;
 }
 
 static void a_directory_is_imported_once(void **state) {
