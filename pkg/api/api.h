@@ -23,8 +23,8 @@ extern const struct api_user api_user_system; /* system:apiserver in system:mast
 
 /* meta/v1 Status of a failure: what clients see. */
 struct api_status {
-    int code;             /* HTTP; 0: success */
-    struct str reason;    /* "NotFound", "AlreadyExists", "Conflict", "Invalid", "Forbidden", ... */
+    int code;          /* HTTP; 0: success */
+    struct str reason; /* "NotFound", "AlreadyExists", "Conflict", "Invalid", "Forbidden", ... */
     struct str message;
     struct json *details; /* may be NULL */
 };
@@ -33,16 +33,16 @@ struct api_options {
     struct loop *loop; /* core */
     struct store *store;
     const struct schema *schema;
-    const char *version_git;            /* "v1.36.0+dory1" */
+    const char *version_git; /* "v1.36.0+dory1" */
     const char *service_cidr, *cluster_cidr, *cluster_dns, *cluster_domain;
     int node_port_first, node_port_last;
-    const char *sa_key_pem;             /* signs service-account tokens */
-    const char *const *sa_public_pem;   /* verify them; NULL-terminated */
-    const char *sa_issuer;              /* "https://kubernetes.default.svc.cluster.local" */
-    const char *cluster_ca_pem;         /* content of kube-root-ca.crt */
+    const char *sa_key_pem;           /* signs service-account tokens */
+    const char *const *sa_public_pem; /* verify them; NULL-terminated */
+    const char *sa_issuer;            /* "https://kubernetes.default.svc.cluster.local" */
+    const char *cluster_ca_pem;       /* content of kube-root-ca.crt */
     /* Static bearer tokens "token,user,uid,group1|group2" lines, may be NULL. */
     const char *static_tokens;
-    const char *const *advertise;       /* endpoints of the kubernetes service: "ip:port", NULL-terminated */
+    const char *const *advertise; /* endpoints of the kubernetes service: "ip:port", NULL-terminated */
 };
 int api_new(const struct api_options *o, struct api **out, struct error *err);
 void api_free(struct api *api);
@@ -62,10 +62,10 @@ struct loop *api_loop(struct api *api);
 
 struct api_call {
     struct api *api;
-    const struct api_user *user;      /* NULL: api_user_system (no authorization) */
-    const char *manager;              /* field manager: "deployment-controller" */
-    struct arena *arena;              /* of status and scratch: the caller's */
-    struct api_status status;         /* set when a call fails (negative return) */
+    const struct api_user *user; /* NULL: api_user_system (no authorization) */
+    const char *manager;         /* field manager: "deployment-controller" */
+    struct arena *arena;         /* of status and scratch: the caller's */
+    struct api_status status;    /* set when a call fails (negative return) */
 };
 /* -EEXIST, -ENOENT, -ESTALE (resourceVersion conflict), -EINVAL (validation), -EPERM/-EACCES (forbidden) and others;
  * api_call.status has the details. resource: a storage resource; ns "" for cluster scope.
@@ -79,9 +79,9 @@ enum api_patch_type { API_PATCH_JSON, API_PATCH_MERGE, API_PATCH_STRATEGIC, API_
 int api_patch(struct api_call *c, const struct schema_resource *r, struct str ns, struct str name,
               struct str subresource, enum api_patch_type type, const struct json *patch, struct object **out);
 struct api_delete_options {
-    int64_t grace_period_s;         /* -1: the kind's default */
-    struct str propagation;         /* "", "Background", "Foreground", "Orphan" */
-    struct str uid;                 /* precondition or "" */
+    int64_t grace_period_s; /* -1: the kind's default */
+    struct str propagation; /* "", "Background", "Foreground", "Orphan" */
+    struct str uid;         /* precondition or "" */
 };
 int api_delete(struct api_call *c, const struct schema_resource *r, struct str ns, struct str name,
                const struct api_delete_options *o, struct object **out); /* out: the object still there, or NULL */
@@ -106,4 +106,5 @@ void api_reply_error(struct http_exchange *x, int code, const char *reason, cons
 
 /* Mints a bound service-account token (for projected volumes): malloc'ed token. */
 int api_token_create(struct api *api, struct str ns, struct str service_account, const struct json *audiences,
-                     int64_t expires_s, struct object *bound_pod, char **token, int64_t *expires_at_s, struct error *err);
+                     int64_t expires_s, struct object *bound_pod, char **token, int64_t *expires_at_s,
+                     struct error *err);

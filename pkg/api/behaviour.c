@@ -100,7 +100,6 @@ static const struct api_behaviour behaviours[] = {
      .returns_deleted = true,
      .create = pod_create,
      .update = pod_update,
-     .validate = pod_validate,
      .grace = pod_grace},
     {.key = "services",
      .status_metadata = true,

@@ -1,6 +1,6 @@
 /*
  * Pods: what admission adds (service account and its token volume, priority, default tolerations), their first status,
- * quality of service, what may change later, and graceful deletion.
+ * quality of service, and graceful deletion. What may change later is validation's.
  */
 #include "api/kinds.h"
 
@@ -275,80 +275,6 @@ int pod_update(struct api_write *w) {
     if (str_eq_c(w->sub, "status") && old && json_str_at(w->obj, "status.qosClass").n == 0)
         json_put(w->arena, w->obj, "status.qosClass", json_copy(w->arena, old));
     return 0;
-}
-
-/* --- what may change --------------------------------------------------------------------------------------------- */
-
-static void take(struct arena *a, struct json *to, const struct json *from, const char *member) {
-    const struct json *v = json_get_c(from, member);
-    if (v)
-        json_set_c(a, to, member, json_copy(a, v));
-    else
-        json_del_c(to, member);
-}
-
-static bool tolerations_grew(const struct json *now, const struct json *old) {
-    for (size_t i = 0; i < json_len(old); i++) {
-        bool kept = false;
-        for (size_t k = 0; k < json_len(now) && !kept; k++) {
-            const struct json *a = json_item(old, i), *b = json_item(now, k);
-            /* tolerationSeconds may change */
-            kept = str_eq(json_str_at(a, "key"), json_str_at(b, "key")) &&
-                   str_eq(json_str_at(a, "operator"), json_str_at(b, "operator")) &&
-                   str_eq(json_str_at(a, "value"), json_str_at(b, "value")) &&
-                   str_eq(json_str_at(a, "effect"), json_str_at(b, "effect"));
-        }
-        if (!kept)
-            return false;
-    }
-    return true;
-}
-
-static bool gates_shrank(const struct json *now, const struct json *old) {
-    for (size_t i = 0; i < json_len(now); i++) {
-        bool had = false;
-        for (size_t k = 0; k < json_len(old); k++)
-            had = had || json_equal(json_item(now, i), json_item(old, k));
-        if (!had)
-            return false;
-    }
-    return true;
-}
-
-void pod_validate(struct api_write *w, struct field_errors *errs) {
-    if (!w->old || w->sub.n)
-        return;
-    struct arena *a = w->arena;
-    const struct json *old = json_get_c(w->old, "spec");
-    struct json *spec = json_copy(a, json_get_c(w->obj, "spec"));
-    if (json_equal(spec, old))
-        return;
-    bool gated = json_len(json_get_c(old, "schedulingGates")) > 0;
-    for (size_t l = 0; l < ARRAY_LEN(container_lists); l++) {
-        struct json *now = json_get_c(spec, container_lists[l]);
-        const struct json *before = json_get_c(old, container_lists[l]);
-        for (size_t i = 0; i < json_len(now) && i < json_len(before); i++)
-            take(a, json_item(now, i), json_item(before, i), "image");
-    }
-    take(a, spec, old, "activeDeadlineSeconds");
-    if (tolerations_grew(json_get_c(spec, "tolerations"), json_get_c(old, "tolerations")))
-        take(a, spec, old, "tolerations");
-    if (gates_shrank(json_get_c(spec, "schedulingGates"), json_get_c(old, "schedulingGates")))
-        take(a, spec, old, "schedulingGates");
-    if (json_int_at(old, "terminationGracePeriodSeconds", 0) < 0 &&
-        json_int_at(spec, "terminationGracePeriodSeconds", 0) == 1)
-        take(a, spec, old, "terminationGracePeriodSeconds");
-    if (gated) {
-        take(a, spec, old, "nodeSelector");
-        take(a, spec, old, "affinity");
-    }
-    if (json_equal(spec, old))
-        return;
-    field_error_add(errs, FIELD_FORBIDDEN, "spec", NULL,
-                    "pod updates may not change fields other than `spec.containers[*].image`,"
-                    "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to"
-                    " existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was"
-                    " previously negative)");
 }
 
 /* --- deletion ---------------------------------------------------------------------------------------------------- */

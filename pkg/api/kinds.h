@@ -9,7 +9,6 @@ void service_validate(struct api_write *w, struct field_errors *errs);
 
 int pod_create(struct api_write *w);
 int pod_update(struct api_write *w);
-void pod_validate(struct api_write *w, struct field_errors *errs);
 int64_t pod_grace(const struct json *obj, int64_t asked);
 
 int namespace_create(struct api_write *w);

@@ -154,8 +154,7 @@ static int patch_run(struct api_request *q, struct api_write *w) {
 void rest_patch(struct api_request *q) {
     struct api_write w;
     if (q->patch_type == API_PATCH_APPLY) {
-        reply_error(q, 415, "UnsupportedMediaType",
-                    "server-side apply is not available in this version of the server");
+        reply_error(q, 415, "UnsupportedMediaType", "server-side apply is not available in this version of the server");
         return;
     }
     if (!q->input) {
