@@ -231,7 +231,7 @@ struct load {
 
 static void scan_image(void *arg, const char *name) {
     struct load *ld = arg;
-    struct str n = str_c(name);
+    struct str n = str_n(name, strlen(name));
     cleanup_buf struct buf text = {NULL, 0, 0, RECORD_BYTES_MAX, false};
     cleanup_free char *path = image_store_path(ld->store, "images/%s", name);
     struct error err = {0};
