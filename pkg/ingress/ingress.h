@@ -9,12 +9,12 @@
 struct ingress;
 
 struct ingress_options {
-    struct loop *loop;          /* proxy loop */
+    struct loop *loop; /* proxy loop */
     struct client *client;
-    const char *http_address;   /* "0.0.0.0:80" */
-    const char *https_address;  /* "0.0.0.0:443" */
-    const char *class_name;     /* NULL: "dory"; also serves Ingresses without a class */
-    const char *published_ip;   /* written to Ingress status; may be NULL */
+    const char *http_address;                       /* "0.0.0.0:80" */
+    const char *https_address;                      /* "0.0.0.0:443" */
+    const char *class_name;                         /* NULL: "dory"; also serves Ingresses without a class */
+    const char *published_ip;                       /* written to Ingress status; may be NULL */
     const char *default_cert_pem, *default_key_pem; /* for TLS without a matching Secret */
 };
 /* An address in use is an error that names it. */

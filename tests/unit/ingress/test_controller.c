@@ -296,7 +296,7 @@ static void secret_with(struct world *w, enum client_verb verb, const char *cert
 static void test_certificates_by_name(void **state) {
     struct world *w = *state;
     struct error err = {0};
-    cleanup_free char *key = NULL, *cert = NULL, *cert2 = NULL;
+    cleanup_free char *key = NULL, *cert = NULL;
     const char *const names[] = {"localhost", NULL};
     struct pki_cert_request r = {.common_name = "localhost",
                                  .dns_names = names,
