@@ -173,7 +173,7 @@ static int start_api(struct server *s, struct error *err) {
                              .version_git = DORY_VERSION,
                              .service_cidr = s->cfg.service_cidr,
                              .cluster_cidr = s->cfg.cluster_cidr,
-                             .cluster_dns = s->cfg.cluster_dns,
+                             .cluster_dns = config_disabled(&s->cfg, "dns") ? NULL : s->cfg.cluster_dns,
                              .cluster_domain = s->cfg.cluster_domain,
                              .node_port_first = s->node_port_first,
                              .node_port_last = s->node_port_last,

@@ -130,11 +130,39 @@ static int boot_kubernetes(struct boot *b) {
     return rc < 0 || n == 0 ? rc : boot_endpoints(b, ips, n, port);
 }
 
+/* --- the service kube-dns ---------------------------------------------------------------------------------------- */
+
+static void dns_port(struct arena *a, struct json *ports, const char *name, const char *protocol) {
+    struct json *p = json_object(a);
+    json_set_cstr(a, p, "name", name);
+    json_set_int(a, p, "port", 53);
+    json_set_cstr(a, p, "protocol", protocol);
+    json_append(a, ports, p);
+}
+
+/* Clients look for it by its labels (kubectl cluster-info). Every node answers on its address itself, so it selects nothing. */
+static int boot_dns(struct boot *b) {
+    static const char *const labels[][2] = {
+        {"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "CoreDNS"}};
+    struct arena *a = b->arena;
+    struct json *v = labelled(a, "v1", "Service", labels, ARRAY_LEN(labels)), *ports = json_array(a);
+    json_put(a, v, "metadata.name", json_cstr(a, "kube-dns"));
+    json_put(a, v, "metadata.namespace", json_cstr(a, "kube-system"));
+    dns_port(a, ports, "dns", "UDP");
+    dns_port(a, ports, "dns-tcp", "TCP");
+    json_put(a, v, "spec.type", json_cstr(a, "ClusterIP"));
+    json_put(a, v, "spec.clusterIP", json_cstr(a, b->api->cluster_dns));
+    json_put(a, v, "spec.ports", ports);
+    return boot_create(b, b->api->services, STR("kube-system"), v);
+}
+
 int api_bootstrap(struct api *api, struct error *err) {
     cleanup_arena struct arena *a = arena_new(KiB(64), 0);
     struct boot b = {api, a, err};
     struct str text =
         str_n(embed_api_bootstrap_yaml_start, (size_t)(embed_api_bootstrap_yaml_end - embed_api_bootstrap_yaml_start));
     int rc = yaml_parse_all(a, text, NULL, boot_document, &b, err);
-    return rc < 0 ? rc : boot_kubernetes(&b);
+    if (rc == 0)
+        rc = boot_kubernetes(&b);
+    return rc < 0 || !api->cluster_dns ? rc : boot_dns(&b);
 }
