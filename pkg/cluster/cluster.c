@@ -18,7 +18,7 @@ void cluster_progress(struct cluster *c, int code, const struct error *err) {
     if (code < 0) {
         c->told_ready = false;
         c->o.on_ready(c->o.arg, code, err);
-    } else if (c->table_ready && c->bridge_index && !c->told_ready) {
+    } else if (c->table_ready && c->bridge_index && (!c->cluster_dns || c->dns) && !c->told_ready) {
         c->told_ready = true;
         c->o.on_ready(c->o.arg, 0, NULL);
     }
@@ -109,9 +109,9 @@ static void do_set_pod_cidr(void *arg) {
         c->pod_net = net;
         ipam_set_net(&c->ipam, &net);
         rc = bridge_up(c, &err);
-        if (rc == 0 && c->cluster_dns && !c->dns)
-            rc = dns_start(c, &c->dns, &err);
     }
+    if (rc == 0 && !c->stopping && c->cluster_dns && !c->dns)
+        rc = dns_start(c, &c->dns, &err);
     if (rc < 0)
         error_wrap(&err, "pod network %s", m->cidr);
     cluster_progress(c, rc, &err);

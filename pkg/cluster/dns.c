@@ -33,6 +33,7 @@ struct conn {
     struct list link;
     struct timer idle;
     struct buf in;
+    struct sockaddr_in addr;
     bool busy; /* one query at a time: the next is read when its answer is written */
 };
 
@@ -192,6 +193,28 @@ static void on_upstream(struct dns_wait *w, const struct dns_kept *kept) {
         reply_code(done.d, &done.client, &done.q, DNS_SERVFAIL);
 }
 
+static bool is_machines_own(uint32_t address_be) {
+    uv_interface_address_t *list;
+    int n;
+    bool found = false;
+    if (uv_interface_addresses(&list, &n) < 0)
+        return false;
+    for (int i = 0; i < n && !found; i++)
+        found =
+            list[i].address.address4.sin_family == AF_INET && list[i].address.address4.sin_addr.s_addr == address_be;
+    uv_free_interface_addresses(list, n);
+    return found;
+}
+
+/* Who may ask about the world: pods and this machine. Others would find an open resolver. */
+static bool may_recurse(const struct dns *d, const struct client *from) {
+    uint32_t address = ntohl(from->addr.sin_addr.s_addr);
+    for (size_t i = 0; i < ARRAY_LEN(d->o.nets); i++)
+        if (d->o.nets[i].mask && (address & d->o.nets[i].mask) == d->o.nets[i].base)
+            return true;
+    return address >> 24 == IN_LOOPBACKNET || is_machines_own(from->addr.sin_addr.s_addr);
+}
+
 /* Answers, now or later; false when there will be none. */
 static bool take_query(struct dns *d, const struct client *from, struct str packet) {
     struct dns_query q;
@@ -205,7 +228,7 @@ static bool take_query(struct dns *d, const struct client *from, struct str pack
         reply_code(d, from, &q, DNS_SERVFAIL); /* "no such name" would be remembered */
     else if (dns_zone_has(&d->zone, &q.name))
         answer_zone(d, from, &q, NULL, false);
-    else if (!(q.flags & DNS_RD))
+    else if (!(q.flags & DNS_RD) || !may_recurse(d, from))
         reply_code(d, from, &q, DNS_REFUSED);
     else if (dns_upstream_cached(d->upstream, &q.name, q.type, q.dnssec_ok, &kept))
         reply_kept(d, from, &q, &kept);
@@ -281,7 +304,7 @@ static void conn_next(struct conn *c) {
         buf_consume(&c->in, 2 + n);
         c->busy = true;
         timer_set(&c->idle, IDLE_MS, 1000);
-        struct client from = {.conn = c};
+        struct client from = {.conn = c, .addr = c->addr};
         if (!take_query(c->d, &from, str_n(packet, n))) {
             conn_close(c);
             return;
@@ -323,7 +346,9 @@ static void on_connection(uv_stream_t *s, int status) {
     d->handles++;
     d->conns_n++;
     list_push_back(&d->conns, &c->link);
-    if (uv_accept(s, (uv_stream_t *)&c->tcp) < 0 || uv_read_start((uv_stream_t *)&c->tcp, on_tcp_room, on_tcp) < 0) {
+    int n = sizeof(c->addr);
+    if (uv_accept(s, (uv_stream_t *)&c->tcp) < 0 || uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&c->addr, &n) < 0 ||
+        uv_read_start((uv_stream_t *)&c->tcp, on_tcp_room, on_tcp) < 0) {
         conn_close(c);
         return;
     }

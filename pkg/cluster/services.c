@@ -42,7 +42,7 @@ struct services {
     struct map all;        /* "ns/name" -> service */
     struct map by_service; /* "ns/name" -> slices of it: struct slice_list */
     struct list dirty;
-    bool services_synced, slices_synced, scheduled;
+    bool services_synced, slices_synced, scheduled, stopped;
 };
 
 struct slice_list {
@@ -317,6 +317,10 @@ static void run_sync(void *arg) {
     struct error err = {0};
     struct nft_batch b;
     s->scheduled = false;
+    if (s->stopped) {
+        free(s);
+        return;
+    }
     if (!c->table_ready) {
         rebuild(s);
         return;
@@ -516,5 +520,7 @@ void services_stop(struct services *s) {
         free(l);
     }
     map_fini(&s->by_service);
-    free(s);
+    s->stopped = true;
+    if (!s->scheduled) /* else the posted run frees it */
+        free(s);
 }
