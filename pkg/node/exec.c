@@ -23,6 +23,8 @@ struct session {
     /* io side */
     struct channels *channels;
     bool client_gone;
+    size_t client_held;  /* bytes written to a full client, not told of to the node's side yet */
+    size_t stdin_unread; /* bytes sent to the node's side that it did not tell of yet */
     /* node side */
     struct exec_process *process;
     struct stream *in, *out, *errs;
@@ -31,6 +33,8 @@ struct session {
     struct buf early; /* stdin that came before the process was there */
     bool early_eof, finished;
     int width, height;
+    size_t outputs_unsent; /* bytes sent to the client's side that it did not tell of yet */
+    size_t stdin_held;     /* bytes written to a full stdin, not told of to the client's side yet */
 };
 
 #define EARLY_MAX MiB(1)
@@ -49,6 +53,7 @@ struct message {
     struct session *s;
     enum channel_id channel;
     int width, height;
+    size_t taken; /* bytes */
     size_t n;
     char data[];
 };
@@ -71,10 +76,39 @@ static void message_free(struct message *m) {
 
 /* --- the node's side: the process ------------------------------------------------------------------------------- */
 
+/*
+ * Back-pressure: each side counts what it sent to the other and stops its sources when that is too much. What was taken is
+ * told of with its size, as soon as there is room behind it.
+ */
+static void outputs_taken(void *arg) {
+    struct message *m = arg;
+    struct session *s = m->s;
+    s->outputs_unsent -= MIN(s->outputs_unsent, m->taken);
+    if (s->outputs_unsent < STREAM_BACKLOG_LOW) {
+        if (s->out)
+            stream_pause(s->out, false);
+        if (s->errs)
+            stream_pause(s->errs, false);
+    }
+    message_free(m);
+}
+
+static void tell(struct session *s, struct loop *side, loop_fn fn, size_t *held) {
+    struct message *m = message_new(s, CHANNEL_ERROR, STR(""));
+    m->taken = *held;
+    *held = 0;
+    loop_post(side, fn, m);
+}
+
 static void to_client(void *arg) {
     struct message *m = arg;
-    if (m->s->channels && !m->s->client_gone)
-        channels_write(m->s->channels, m->channel, m->data, m->n);
+    struct session *s = m->s;
+    bool there = s->channels && !s->client_gone;
+    if (there)
+        channels_write(s->channels, m->channel, m->data, m->n);
+    s->client_held += m->n;
+    if (!there || channels_backlog(s->channels) <= STREAM_BACKLOG_HIGH)
+        tell(s, s->n->loop, outputs_taken, &s->client_held); /* else on_drain does */
     message_free(m);
 }
 
@@ -108,14 +142,39 @@ static void maybe_finish(struct session *s) {
     send_status(s, text);
 }
 
+static void send_output(struct session *s, enum channel_id channel, struct str data) {
+    loop_post(s->io, to_client, message_new(s, channel, data));
+    s->outputs_unsent += data.n;
+    if (s->outputs_unsent > STREAM_BACKLOG_HIGH) {
+        if (s->out)
+            stream_pause(s->out, true);
+        if (s->errs)
+            stream_pause(s->errs, true);
+    }
+}
+
 static void on_stdout(void *arg, struct str data) {
-    struct session *s = arg;
-    loop_post(s->io, to_client, message_new(s, CHANNEL_STDOUT, data));
+    send_output(arg, CHANNEL_STDOUT, data);
 }
 
 static void on_stderr(void *arg, struct str data) {
+    send_output(arg, CHANNEL_STDERR, data);
+}
+
+static void stdin_taken(void *arg) {
+    struct message *m = arg;
+    struct session *s = m->s;
+    s->stdin_unread -= MIN(s->stdin_unread, m->taken);
+    if (s->stdin_unread < STREAM_BACKLOG_LOW && s->channels && !s->client_gone)
+        channels_pause_stdin(s->channels, false);
+    message_free(m);
+}
+
+/* There is room behind what came so far, or nobody reads it any more. */
+static void stdin_drained(void *arg) {
     struct session *s = arg;
-    loop_post(s->io, to_client, message_new(s, CHANNEL_STDERR, data));
+    if (s->stdin_held)
+        tell(s, s->io, stdin_taken, &s->stdin_held);
 }
 
 static void ignore_data(void *arg, struct str data) {
@@ -146,6 +205,8 @@ static void out_closed(void *arg, int reason) {
     if (s->in == s->out)
         s->in = NULL;
     s->out = NULL;
+    if (!s->in)
+        stdin_drained(s);
     s->open_outputs--;
     maybe_finish(s);
     session_unref(s);
@@ -164,13 +225,15 @@ static void in_closed(void *arg, int reason) {
     struct session *s = arg;
     (void)reason;
     s->in = NULL;
+    stdin_drained(s);
     session_unref(s);
 }
 
 static void begin_stream(struct session *s, struct stream *st, void (*data)(void *, struct str), void (*eof)(void *),
                          void (*closed)(void *, int)) {
     ref_get(&s->ref);
-    stream_start(st, &(struct stream_events){.on_data = data, .on_eof = eof, .on_closed = closed, .arg = s});
+    stream_start(st, &(struct stream_events){
+                         .on_data = data, .on_eof = eof, .on_closed = closed, .on_drain = stdin_drained, .arg = s});
 }
 
 static void fail(struct session *s, const char *message) {
@@ -212,6 +275,8 @@ static void on_started(void *arg, struct exec_process *p, struct stream *in, str
         exec_resize(p, s->width, s->height);
     if (s->in && s->early.n)
         stream_write(s->in, s->early.p, s->early.n);
+    if (!s->in || stream_backlog(s->in) <= STREAM_BACKLOG_HIGH)
+        stdin_drained(s);
     if (s->in && s->early_eof)
         stream_shutdown(s->in);
     if (s->gone)
@@ -249,6 +314,9 @@ static void stdin_on_node(void *arg) {
         stream_write(s->in, m->data, m->n);
     else if (!s->started && s->early.n + m->n <= EARLY_MAX)
         buf_put(&s->early, m->data, m->n);
+    s->stdin_held += m->n;
+    if (s->in ? stream_backlog(s->in) <= STREAM_BACKLOG_HIGH : s->started)
+        stdin_drained(s); /* else the stream's on_drain does, or the start of the process */
     message_free(m);
 }
 
@@ -291,6 +359,9 @@ static void on_ready(void *arg, struct channels *c) {
 static void on_stdin(void *arg, struct str data) {
     struct session *s = arg;
     loop_post(s->n->loop, stdin_on_node, message_new(s, CHANNEL_STDIN, data));
+    s->stdin_unread += data.n;
+    if (s->stdin_unread > STREAM_BACKLOG_HIGH && s->channels)
+        channels_pause_stdin(s->channels, true);
 }
 
 static void on_stdin_eof(void *arg) {
@@ -307,13 +378,16 @@ static void on_resize(void *arg, int width, int height) {
 }
 
 static void on_drain(void *arg) {
-    (void)arg;
+    struct session *s = arg;
+    if (s->client_held)
+        tell(s, s->n->loop, outputs_taken, &s->client_held);
 }
 
 static void on_closed(void *arg) {
     struct session *s = arg;
     s->client_gone = true;
     s->channels = NULL;
+    on_drain(s); /* nobody waits for output any more: it is read and dropped */
     loop_post(s->n->loop, gone_on_node, message_new(s, CHANNEL_ERROR, STR("")));
     session_unref(s);
 }
