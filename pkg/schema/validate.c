@@ -12,7 +12,7 @@ static void where_text(const struct where *at, struct buf *b) {
     if (at->up)
         where_text(at->up, b);
     if (at->name)
-        buf_printf(b, "%s%s", b->n ? "." : "", at->name);
+        buf_printf(b, "%s%s%.*s", b->n ? "." : "", at->name, STR_ARG(at->key));
     else if (at->key.p)
         buf_printf(b, "[%.*s]", STR_ARG(at->key));
     else
@@ -29,7 +29,7 @@ void check_bad(struct check *c, enum field_error_type type, const struct where *
         buf_vprintf(&text, detail, ap);
         va_end(ap);
     }
-    field_error_add(c->errs, type, path.p, value, "%.*s", STR_ARG(buf_str(&text)));
+    field_error_add(c->errs, type, path.p ? path.p : "", value, text.n ? "%s" : NULL, text.p);
 }
 
 void check_bad_text(struct check *c, enum field_error_type type, const struct where *at, struct str value,
@@ -240,7 +240,7 @@ static void enums_of_struct(struct check *c, const struct where *at, const struc
             continue;
         if (f->type->kind == SCHEMA_STRUCT || f->type->kind == SCHEMA_LIST || f->type->kind == SCHEMA_MAP ||
             f->type->enum_n)
-            enums_of(c, AT(at, f->name.p), f->type, v->members[i].value);
+            enums_of(c, AT_MEMBER(at, f->name), f->type, v->members[i].value);
     }
 }
 

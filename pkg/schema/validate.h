@@ -5,7 +5,7 @@
 
 /*
  * Where a value is, as a chain on the stack: texts are made of it only when there is something to complain about.
- * AT(spec, "ports") is a member, AT_ITEM(ports, 2) an item "[2]", AT_KEY(data, key) a map's value "[key]".
+ * AT(spec, "ports") is a member (AT_MEMBER when its name is a struct str), AT_ITEM(ports, 2) an item "[2]", AT_KEY(data, key) a map's value "[key]".
  */
 struct where {
     const struct where *up;
@@ -14,6 +14,7 @@ struct where {
     size_t index;
 };
 #define AT(up, member) (&(const struct where){(up), (member), STR_NULL, 0})
+#define AT_MEMBER(up, s) (&(const struct where){(up), "", (s), 0})
 #define AT_ITEM(up, i) (&(const struct where){(up), NULL, STR_NULL, (i)})
 #define AT_KEY(up, k) (&(const struct where){(up), NULL, (k), 0})
 

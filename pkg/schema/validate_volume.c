@@ -155,7 +155,7 @@ static void check_volume(struct check *c, const struct where *at, const struct j
         const struct json_member *m = &v->members[i];
         if (m->value->type != JSON_OBJECT)
             continue;
-        const struct where *here = AT(at, arena_strndup(c->arena, m->key.p, m->key.n));
+        const struct where *here = AT_MEMBER(at, m->key);
         if (n++ > 0) {
             check_bad(c, FIELD_FORBIDDEN, here, NULL, "may not specify more than 1 volume type");
             continue;

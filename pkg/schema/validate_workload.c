@@ -196,11 +196,9 @@ static void check_job(struct check *c) {
     const struct json *selector = check_get(spec, "selector"), *labels = json_at(spec, "template.metadata.labels");
     const struct where *at = AT(NULL, "spec");
     check_job_spec(c, at, spec);
-    if (!selector) {
-        check_bad(c, FIELD_REQUIRED, AT(at, "selector"), NULL, NULL);
-    } else {
-        check_label_selector(c, AT(at, "selector"), selector);
+    if (selector) { /* who writes a job need not know it: it is made for him */
         struct label_selector *s = label_selector_from_json(c->arena, selector, NULL);
+        check_label_selector(c, AT(at, "selector"), selector);
         if (s && !label_selector_matches(s, labels))
             check_bad(c, FIELD_INVALID, AT(AT(AT(at, "template"), "metadata"), "labels"),
                       labels ? labels : json_object(c->arena), "`selector` does not match template `labels`");
