@@ -100,6 +100,7 @@ int atomic_write(const char *dir, const struct volume_file *files, size_t n, int
     for (size_t i = 0; i < n; i++)
         if ((rc = write_one(data, &files[i], fs_group, err)) < 0)
             return rc;
+    unlinkat(top, DATA_LINK ".tmp", 0); /* left by a process that died just here */
     if (symlinkat(generation, top, DATA_LINK ".tmp") < 0 || renameat(top, DATA_LINK ".tmp", top, DATA_LINK) < 0)
         return error_sys(err, -errno, "%s", dir);
     rc = link_top(top, files, n, err);
