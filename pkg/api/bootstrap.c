@@ -142,8 +142,9 @@ static void dns_port(struct arena *a, struct json *ports, const char *name, cons
 
 /* Clients look for it by its labels (kubectl cluster-info). Every node answers on its address itself, so it selects nothing. */
 static int boot_dns(struct boot *b) {
-    static const char *const labels[][2] = {
-        {"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "CoreDNS"}};
+    static const char *const labels[][2] = {{"k8s-app", "kube-dns"},
+                                            {"kubernetes.io/cluster-service", "true"},
+                                            {"kubernetes.io/name", "CoreDNS"}};
     struct arena *a = b->arena;
     struct json *v = labelled(a, "v1", "Service", labels, ARRAY_LEN(labels)), *ports = json_array(a);
     json_put(a, v, "metadata.name", json_cstr(a, "kube-dns"));

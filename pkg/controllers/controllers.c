@@ -25,6 +25,8 @@ void controllers_stop(struct controllers *all) {
     for (size_t i = 0; i < all->list.n; i++) {
         struct controller *c = all->list.items[i];
         work_queue_free(c->queue);
+        if (c->fini)
+            c->fini(c->state);
         free(c->state);
         free(c);
     }

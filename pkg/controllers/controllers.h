@@ -28,6 +28,7 @@ struct controller {
     struct api *api;
     struct work_queue *queue;
     void *state;
+    void (*fini)(void *state); /* frees what state holds, not itself; may be NULL */
 };
 struct work_queue;
 struct work_queue *work_queue_new(struct loop *core, struct controller *c);

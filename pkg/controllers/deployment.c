@@ -184,7 +184,7 @@ static int64_t reconcile(struct controller *c, struct str ns, struct str name) {
     if (rc < 0 || written < 0)
         again = call_failed(c, &call, "rollout");
     object_list_fini(&r.sets);
-    object_unref(owner);
+    object_unref(r.owner); /* the newest version: writes replace it */
     arena_free(a);
     return again;
 }

@@ -197,7 +197,8 @@ static void on_any(void *arg, const struct event *e) {
             queue_object(c, deps.items[i]);
         queue_owners(c, e->object, refs);
     } else if (object_deleting(o) ? (has_finalizer(o, FOREGROUND) || has_finalizer(o, ORPHAN)) : json_len(refs) > 0) {
-        if (!e->old || object_deleting(o) || !json_equal(json_at(object_json(e->old), "metadata.ownerReferences"), refs))
+        if (!e->old || object_deleting(o) ||
+            !json_equal(json_at(object_json(e->old), "metadata.ownerReferences"), refs))
             queue_object(c, e->object);
     }
 }

@@ -323,6 +323,14 @@ static void node_keys(struct object *o, void (*emit)(void *arg, struct str key),
         emit(arg, node);
 }
 
+static void fini(void *state) {
+    struct nodes *n = state;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&n->seen, &i));)
+        free(e->value);
+    map_fini(&n->seen);
+}
+
 struct controller *node_controller_new(struct controllers *all) {
     struct nodes *n = XNEW(struct nodes);
     *n = (struct nodes){.all = all,
@@ -330,6 +338,7 @@ struct controller *node_controller_new(struct controllers *all) {
                         .leases = kind_find(all, "leases.coordination.k8s.io"),
                         .pods = kind_find(all, "pods")};
     struct controller *c = controller_new(all, "node-controller", reconcile, n);
+    c->fini = fini;
     store_index_add(all->store, n->pods.kind, INDEX_NODE, node_keys);
     store_hook_add(all->store, n->kind.kind, on_node, c);
     store_hook_add(all->store, n->leases.kind, on_lease, c);
