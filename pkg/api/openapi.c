@@ -1,7 +1,10 @@
 /*
  * OpenAPI documents. They are large and rarely asked for, so they are made when somebody asks, on the blocking pool,
- * and not kept; only the hashes of the v3 documents are, since the index lists them.
+ * and not kept; only the hashes of the v3 documents are, since the index lists them. Megabytes pass through the making of
+ * one: it has a thread of its own, whose heap goes with it, and the document lies in pages of its own.
  */
+#include <sys/mman.h>
+
 #include "api/api_priv.h"
 
 #define VERSIONS_MAX 16
@@ -11,9 +14,32 @@
 struct openapi_job {
     struct api_request *q;
     struct str group, version;
-    struct buf out;
+    struct blob *out; /* NULL: it could not be made */
     bool index, v2, protobuf;
 };
+
+struct page_blob {
+    struct blob blob;
+    size_t mapped;
+};
+
+static void page_blob_free(struct blob *b) {
+    struct page_blob *p = CONTAINER_OF(b, struct page_blob, blob);
+    munmap(p, p->mapped);
+}
+
+static struct blob *page_blob_new(struct str s) {
+    size_t size = sizeof(struct page_blob) + s.n;
+    struct page_blob *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    p->mapped = size;
+    ref_init(&p->blob.ref);
+    p->blob.bytes = str_n((char *)(p + 1), s.n);
+    p->blob.release = page_blob_free;
+    memcpy(p + 1, s.p, s.n);
+    return &p->blob;
+}
 
 /* Calls each for every served group version, once. */
 static void versions_each(const struct schema *s, void (*each)(void *arg, struct str group, struct str version),
@@ -63,30 +89,39 @@ static void build_index(const struct schema *s, struct buf *out) {
     json_write(out, v);
 }
 
-static void job_work(void *arg) {
+static void *job_make(void *arg) {
     struct openapi_job *j = arg;
     const struct schema *s = j->q->api->schema;
+    struct buf out = BUF_INIT;
     if (j->index)
-        build_index(s, &j->out);
+        build_index(s, &out);
     else if (!j->v2)
-        schema_openapi_v3(s, j->group, j->version, &j->out);
+        schema_openapi_v3(s, j->group, j->version, &out);
     else if (j->protobuf)
-        schema_openapi_v2_pb(s, &j->out);
+        schema_openapi_v2_pb(s, &out);
     else
-        schema_openapi_v2(s, &j->out);
+        schema_openapi_v2(s, &out);
+    if (!out.failed && out.n)
+        j->out = page_blob_new(buf_str(&out));
+    buf_fini(&out);
+    return NULL;
+}
+
+static void job_work(void *arg) {
+    pthread_t t;
+    if (pthread_create(&t, NULL, job_make, arg) == 0)
+        pthread_join(t, NULL);
 }
 
 static void job_done(void *arg) {
     struct openapi_job *j = arg;
     struct api_request *q = j->q;
-    size_t n = 0;
-    if (j->out.failed || j->out.n == 0) {
-        buf_fini(&j->out);
+    struct blob *b = j->out;
+    char hex[65];
+    if (!b) {
         reply_error(q, 500, "InternalError", "the OpenAPI document could not be made");
         return;
     }
-    char *p = buf_steal(&j->out, &n), hex[65];
-    struct blob *b = blob_take(p, n);
     if (j->index && !q->api->openapi_index)
         q->api->openapi_index = blob_ref(b);
     sha256_hex(b->bytes.p, b->bytes.n, hex);
@@ -102,7 +137,6 @@ static void job_start(struct api_request *q, const struct openapi_job *j) {
     struct openapi_job *job = ARENA_NEW(q->arena, struct openapi_job);
     *job = *j;
     job->q = q;
-    job->out = (struct buf)BUF_INIT;
     loop_work(q->api->loop, job_work, job_done, job);
 }
 
