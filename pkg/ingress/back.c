@@ -340,6 +340,8 @@ static void on_dialled(void *arg, int fd, int code) {
                                                 .on_closed = back_free,
                                                 .arg = b});
     http_parser_init(&b->parser, false, NULL, &parser_ops, b);
+    /* CGI programs end the lines of their heads like lines of text; the client gets a head made anew. */
+    llhttp_set_lenient_optional_cr_before_lf(&b->parser.ll, 1);
     b->parser_made = true;
     conn_start(b->c);
     back_go(b);

@@ -185,6 +185,13 @@ static void test_answer_until_the_end(void **state) {
     has(a, "\r\n\r\nabc");
 }
 
+static void test_answer_of_plain_lines(void **state) {
+    static const char *const answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nX-One: 1\nX-Two: 2\n\nabc\n";
+    const char *a = ask_raw(*state, GET("/"), &answer, 1, NULL);
+    has(a, "X-One: 1\r\nX-Two: 2\r\n");
+    has(a, "\r\n\r\n4\r\nabc\n\r\n0\r\n\r\n");
+}
+
 static void test_early_answer_to_an_upload(void **state) {
     static const char *const answer = "HTTP/1.1 413 Whatever Too Large\r\nContent-Length: 3\r\n\r\nbig";
     has(ask_raw(*state, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc", &answer, 1, NULL),
@@ -519,6 +526,7 @@ int main(void) {
         T(test_malformed_answers),
         T(test_answer_cut_off),
         T(test_answer_until_the_end),
+        T(test_answer_of_plain_lines),
         T(test_early_answer_to_an_upload),
         T(test_informational_answers),
         T(test_connection_kept_by_the_pod_had_ended),
