@@ -36,6 +36,12 @@ static void add_any(struct openapi_types *t, struct str name) {
     vec_push(&t->any, name);
 }
 
+/* A field may refer to a variant of a type, atomic or not; the definition is the type's own. */
+static const struct schema_type *named_type(const struct openapi_types *t, const struct schema_type *type) {
+    const struct schema_type *own = schema_type_find(t->schema, type->name);
+    return own ? own : type;
+}
+
 void openapi_types_add(struct openapi_types *t, const struct schema_type *type) {
     if (!type)
         return;
@@ -44,7 +50,7 @@ void openapi_types_add(struct openapi_types *t, const struct schema_type *type) 
         openapi_types_add(t, type->element);
     else if (type->kind == SCHEMA_ANY)
         add_any(t, type->name);
-    else if (type->kind == SCHEMA_STRUCT && type->name.n && remember(t, type))
+    else if (type->kind == SCHEMA_STRUCT && type->name.n && remember(t, type = named_type(t, type)))
         for (size_t i = 0; i < type->fields_n; i++)
             openapi_types_add(t, type->fields[i].type);
 }
@@ -229,7 +235,7 @@ static void put_list_rules(struct openapi_doc *d, const struct schema_field *f) 
                    f->patch_merge && f->patch_replace_keys ? "," : "", f->patch_replace_keys ? "retainKeys" : "");
     if (f->patch_key.n)
         buf_printf(d->out, "\"x-kubernetes-patch-merge-key\":\"%.*s\",", STR_ARG(f->patch_key));
-    if (f->type->atomic && f->type->kind != SCHEMA_STRUCT)
+    if (f->type->atomic && (f->type->kind != SCHEMA_STRUCT || !named_type(&d->types, f->type)->atomic))
         buf_puts(d->out, "\"x-kubernetes-map-type\":\"atomic\",");
 }
 
