@@ -73,6 +73,15 @@ static void roles_grant(void **state) {
         f, 201, "POST", bindings,
         "{\"metadata\":{\"name\":\"b\"},\"subjects\":[{\"kind\":\"Group\",\"apiGroup\":\"rbac.authorization.k8s.io\","
         "\"name\":\"ops\"}],\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Role\",\"name\":\"r\"}}");
+    expect(
+        f, 201, "POST", roles,
+        "{\"metadata\":{\"name\":\"reader\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"pods/exec\"],\"verbs\":"
+        "[\"get\"]}]}");
+    expect(f, 201, "POST", bindings,
+           "{\"metadata\":{\"name\":\"reader\"},\"subjects\":[{\"kind\":\"User\",\"apiGroup\":"
+           "\"rbac.authorization.k8s.io\",\"name\":\"jane\"}],\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\","
+           "\"kind\":\"Role\",\"name\":\"reader\"}}");
+    expect_as(f, USER_TOKEN, 403, "GET", "/api/v1/namespaces/default/pods/p/exec?command=id", NULL, NULL);
     expect(f, 201, "POST", CM, "{\"metadata\":{\"name\":\"mine\"}}");
     expect_as(f, USER_TOKEN, 200, "GET", CM "/mine", NULL, NULL);
     expect_as(f, USER_TOKEN, 403, "GET", CM "/other", NULL, NULL);
