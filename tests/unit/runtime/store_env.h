@@ -97,12 +97,11 @@ static inline void env_loop(struct store_env *e) {
     REQUIRE(loop_start(e->loop, NULL) == 0);
 }
 
-/* registries: text of registries.yaml. */
-static inline void env_init(struct store_env *e, const char *registries) {
+/* A store at root. registries: text of registries.yaml. */
+static inline void env_init_at(struct store_env *e, const char *root, const char *registries) {
     struct error err;
     memset(e, 0, sizeof(*e));
-    snprintf(e->root, sizeof(e->root), "/var/tmp/dory-test-images-XXXXXX");
-    REQUIRE(mkdtemp(e->root));
+    snprintf(e->root, sizeof(e->root), "%.*s", (int)sizeof(e->root) - 1, root);
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->cond, NULL);
     e->registries = image_registries_parse(str_c(registries), &err);
@@ -112,6 +111,13 @@ static inline void env_init(struct store_env *e, const char *registries) {
     e->o.retry_ms = 10;
     env_loop(e);
     env_reopen(e);
+}
+
+/* The same in a new directory, which env_fini() removes. */
+static inline void env_init(struct store_env *e, const char *registries) {
+    char root[64] = "/var/tmp/dory-test-images-XXXXXX";
+    REQUIRE(mkdtemp(root));
+    env_init_at(e, root, registries);
 }
 
 static inline void env_fini(struct store_env *e) {

@@ -267,15 +267,6 @@ static void imports_what_skopeo_wrote(void **state) {
     }
 }
 
-static void env_init_at(struct store_env *e, const char *root, const char *yaml) {
-    env_init(e, yaml);
-    env_call(e, env_close_fn, NULL);
-    dir_remove_all(e->root, NULL);
-    snprintf(e->root, sizeof(e->root), "%.*s", (int)sizeof(e->root) - 1, root);
-    e->o.idle_timeout_ms = 5000;
-    env_reopen(e);
-}
-
 /* This program run as "--pull ROOT YAML": pulls and waits to be killed. */
 static int pull_and_wait(const char *root, const char *yaml) {
     struct store_env e;
