@@ -321,6 +321,8 @@ static bool node_change_helps(const struct json *old, const struct json *now) {
 static void on_node(void *arg, const struct event *e) {
     struct scheduler *s = arg;
     size_t at = 0;
+    if (s->stopped)
+        return;
     struct node_info *n = find_node(s, e->object->name, &at);
     if (e->type == EVENT_DELETED) {
         if (n) {
@@ -351,6 +353,8 @@ static void on_pod(void *arg, const struct event *e) {
     struct scheduler *s = arg;
     const struct json *pod = object_json(e->object);
     struct str node = json_str_at(pod, "spec.nodeName");
+    if (s->stopped)
+        return;
     if (node.n == 0) {
         if (e->type == EVENT_DELETED)
             forget_pod(s, e->object->ns, e->object->name);
@@ -398,7 +402,15 @@ struct scheduler *scheduler_start(struct api *api, const char *scheduler_name) {
     return s;
 }
 
-/* Hooks cannot be taken back before the store closes, so the scheduler stays, idle. */
+/* Hooks cannot be taken back before the store closes, so the scheduler stays, idle and empty. */
 void scheduler_stop(struct scheduler *s) {
+    struct map_entry *e;
     s->stopped = true;
+    for (size_t i = 0; (e = map_next(&s->waiting, &i));)
+        free(e->value);
+    map_fini(&s->waiting);
+    vec_fini(&s->active);
+    for (size_t i = 0; i < s->nodes.n; i++)
+        node_info_free(s->nodes.items[i]);
+    vec_fini(&s->nodes);
 }
