@@ -27,7 +27,7 @@ static int teardown(void **state) {
     } while (0)
 
 static void test_exit_code(void **state) {
-    char *out;
+    char *out = NULL;
     assert_int_equal(box_run(&box, sandbox, "exit 0", NULL), 0);
     assert_int_equal(box_run(&box, sandbox, "exit 42", NULL), 42);
     assert_int_equal(box_run(&box, sandbox, "kill -9 $$; exit 1", NULL), 1); /* pid 1 is safe from itself */
@@ -38,7 +38,7 @@ static void test_exit_code(void **state) {
 
 static void test_environment(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     struct str env[] = {STR("A=1"), STR("EMPTY="), STR("SPACE=a b\tc")};
     run_init(&r, &box, "env", "env; pwd; hostname; echo \"[$SPACE]\"");
     r.cfg.envp = env;
@@ -74,7 +74,7 @@ static void test_user(void **state) {
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct run r;
-        char *out, id[16];
+        char *out = NULL, id[16];
         snprintf(id, sizeof(id), "user%zu", i);
         run_init(&r, &box, id, "exec 2>/dev/null; echo $(id -u) $(id -g) $(id -G)");
         r.cfg.user = (struct container_user){str_c(cases[i].user), cases[i].uid, cases[i].gid, NULL, 0, cases[i].merge};
@@ -95,7 +95,7 @@ static void test_user(void **state) {
 
 static void test_stdout_of_user(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(&r, &box, "stdout", "echo by-name > /dev/stdout; echo err > /dev/stderr; ls -ld /dev/fd");
     r.cfg.user.user = STR("user");
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
@@ -105,7 +105,7 @@ static void test_stdout_of_user(void **state) {
 
 static void test_capabilities(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(&r, &box, "caps", "grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status");
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
     assert_in(out, "CapInh:\t0000000000000000");
@@ -140,7 +140,7 @@ static void test_capabilities(void **state) {
 
 static void test_seccomp(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(&r, &box, "sec1", "unshare -U true 2>&1; mount -t tmpfs x /tmp 2>&1; echo end");
     assert_int_equal(run_to_end(&r, &box, sandbox, &out), 0);
     assert_in(out, "Operation not permitted");
@@ -166,7 +166,7 @@ static void test_seccomp(void **state) {
 
 static void test_file_systems(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(
         &r, &box, "fs1",
         "cat /proc/mounts; echo x > /sys/kernel/x 2>&1; echo x > /proc/sys/kernel/hostname 2>&1; echo keys:$(cat /proc/keys); "
@@ -211,7 +211,7 @@ static void test_file_systems(void **state) {
 
 static void test_mounts(void **state) {
     struct run r;
-    char *out, *vol = box_path("%s/vol", box.base);
+    char *out = NULL, *vol = box_path("%s/vol", box.base);
     mkdir(vol, 0755);
     box_write(box_path("%s/vol/f", box.base), "content\n");
     box_write(box_path("%s/file", box.base), "single\n");
@@ -263,7 +263,7 @@ static void test_mounts(void **state) {
 
 static void test_propagation(void **state) {
     struct run r;
-    char *out, *vol = box_path("%s/prop", box.base);
+    char *out = NULL, *vol = box_path("%s/prop", box.base);
     mkdir(vol, 0755);
     mkdir(box_path("%s/prop/sub", box.base), 0755);
     assert_int_equal(mount(vol, vol, NULL, MS_BIND, NULL), 0);
@@ -336,7 +336,7 @@ static void test_missing_program(void **state) {
 
 static void test_limits(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(
         &r, &box, "oom",
         "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; exec tail /dev/zero");
@@ -411,7 +411,7 @@ static void test_signals(void **state) {
 
 static void test_shared_in_the_pod(void **state) {
     struct run a;
-    char *out;
+    char *out = NULL;
     run_init(&a, &box, "first", "echo shared > /dev/shm/x; nc -l -p 7777 -e cat & echo up; exec sleep 100");
     assert_int_equal(box_try_container(&box, sandbox, &a.cfg, &a.c, &a.err), 0);
     for (int i = 0; i < 500 && !strstr(box_log(a.log), "up"); i++)
@@ -431,7 +431,7 @@ static void test_share_pid(void **state) {
     struct sandbox *s;
     struct error err;
     struct run a;
-    char *out;
+    char *out = NULL;
     assert_int_equal(box_try_sandbox(&box, &cfg, &s, &err), 0);
     run_init(&a, &box, "sp1", "exec sleep 987");
     assert_int_equal(box_try_container(&box, s, &a.cfg, &a.c, &a.err), 0);
@@ -453,7 +453,7 @@ static void test_host_namespaces(void **state) {
     struct sandbox_config cfg = {.id = STR("host"), .host_network = true, .host_pid = true, .host_ipc = true};
     struct sandbox *s;
     struct error err;
-    char *out, net[64] = "";
+    char *out = NULL, net[64] = "";
     assert_int_equal(box_try_sandbox(&box, &cfg, &s, &err), 0);
     assert_int_equal(sandbox_netns_fd(s), -1);
     assert_true(readlink("/proc/self/ns/net", net, sizeof(net) - 1) > 0);
@@ -470,7 +470,7 @@ static void test_sysctls(void **state) {
     struct sandbox_config cfg = {.id = STR("sys"), .hostname = STR("h"), .sysctls = good, .sysctls_n = 4};
     struct sandbox *s;
     struct error err;
-    char *out;
+    char *out = NULL;
     assert_int_equal(box_try_sandbox(&box, &cfg, &s, &err), 0);
     box_run(&box, s, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced", &out);
     assert_in(out, "0\n1\n");
@@ -492,7 +492,7 @@ static void test_sysctls(void **state) {
 static void test_many_layers(void **state) {
     const char *layers[120] = {NULL};
     struct run r;
-    char *out, names[118][512];
+    char *out = NULL, names[118][512];
     layers[0] = box.image_dir;
     for (int i = 1; i < 118; i++) {
         snprintf(names[i], sizeof(names[i]), "%s/layer,with:odd\\name-%d-%s", box.base, i,
@@ -515,7 +515,7 @@ static void test_many_layers(void **state) {
 
 static void test_tty(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(&r, &box, "tty",
              "tty; test -t 0 && test -t 1 && echo is-tty; ls -l /dev/console; echo to-console > /dev/console");
     r.cfg.tty = true;

@@ -76,7 +76,7 @@ static void test_binary_overwrite(void **state) {
 /* The same from within: a program that is a link to /proc/self/exe makes the runtime's child execute itself. */
 static void test_exec_self(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(&r, &box, "target", "exec sleep 100");
     assert_int_equal(box_try_container(&box, sandbox, &r.cfg, &r.c, &r.err), 0);
     box_exec(
@@ -91,7 +91,7 @@ static void test_exec_self(void **state) {
 /* CVE-2024-21626: a descriptor of the host leaks into the working directory, the program's path, or the process. */
 static void test_leaked_descriptors(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     for (int fd = 3; fd < 40; fd++) {
         char id[16], cwd[64], prog[80];
         snprintf(id, sizeof(id), "cwd%d", fd);
@@ -143,7 +143,7 @@ static void test_system_links(void **state) {
 
 static void test_mount_through_links(void **state) {
     struct run r;
-    char *out, *vol = box_path("%s/vol", box.base);
+    char *out = NULL, *vol = box_path("%s/vol", box.base);
     mkdir(vol, 0755);
     box_write(box_path("%s/vol/mine", box.base), "mine\n");
     assert_int_equal(symlink(victim, box_path("%s/abs", box.image_dir)), 0);
@@ -177,7 +177,7 @@ static void test_mount_through_links(void **state) {
 /* CVE-2021-30465 proper: a container of the pod swaps a directory of a shared volume for a link while another's mounts are made. */
 static void test_mount_race(void **state) {
     struct run racer, r;
-    char *vol = box_path("%s/race", box.base), *out;
+    char *vol = box_path("%s/race", box.base), *out = NULL;
     int inside = 0, refused = 0;
     mkdir(vol, 0777);
     struct container_mount shared = {.source = str_c(vol), .destination = STR("/vol")};
@@ -213,7 +213,7 @@ static void test_mount_race(void **state) {
 /* CVE-2025-31133, 2025-52565: the null device that hides paths, and the console, are replaced by something else. */
 static void test_fake_devices(void **state) {
     struct run r;
-    char *out, *dev = box_path("%s/dev", box.base);
+    char *out = NULL, *dev = box_path("%s/dev", box.base);
     mkdir(dev, 0755);
     assert_int_equal(symlink("/etc/passwd", box_path("%s/dev/null", box.base)), 0);
     struct container_mount m = {.source = str_c(dev), .destination = STR("/dev")};
@@ -240,7 +240,7 @@ static void test_fake_devices(void **state) {
 /* A privileged container puts something else where exec looks for a terminal. */
 static void test_fake_terminal(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(&r, &box, "faketty", "mount -t tmpfs x /dev/pts && mknod /dev/pts/ptmx c 1 3; echo up; exec sleep 100");
     r.cfg.privileged = true;
     assert_int_equal(box_try_container(&box, sandbox, &r.cfg, &r.c, &r.err), 0);
@@ -252,7 +252,7 @@ static void test_fake_terminal(void **state) {
 
 /* CVE-2022-0492, 2023-25809: writing to control groups. */
 static void test_cgroup_write(void **state) {
-    char *out;
+    char *out = NULL;
     box_run(
         &box, sandbox,
         "cat /proc/self/cgroup; for f in $(find /sys/fs/cgroup -name 'cgroup.procs' -o -name 'release_agent' -o -name '*.limit_in_bytes' -o -name memory.max); do "
@@ -267,7 +267,7 @@ static void test_cgroup_write(void **state) {
 
 /* What the kernel offers beyond the container. */
 static void test_kernel_interfaces(void **state) {
-    char *out;
+    char *out = NULL;
     box_run(
         &box, sandbox,
         "t() { (\"$@\") >/dev/null 2>&1 && echo \"ALLOWED: $*\"; }; t sh -c 'echo h > /proc/sysrq-trigger'; t sh -c 'echo x > /proc/sys/kernel/core_pattern'; "
@@ -286,7 +286,7 @@ static void test_kernel_interfaces(void **state) {
 /* The working directory is made inside the root, whatever links stand in its way. */
 static void test_cwd_links(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     assert_int_equal(symlink(victim, box_path("%s/wd", box.image_dir)), 0);
     run_init(&r, &box, "wd", "pwd -P; ls");
     r.cfg.cwd = STR("/wd/new");
@@ -319,7 +319,7 @@ static void test_log_link(void **state) {
 
 /* A pid-1 that stays invisible: nothing of the host's processes is seen. */
 static void test_process_view(void **state) {
-    char *out;
+    char *out = NULL;
     box_run(&box, sandbox, "ls -d /proc/[0-9]* | wc -l; echo pid:$$; kill -9 -1; echo alive", &out);
     assert_non_null(strstr(out, "pid:1\n"));
     assert_non_null(strstr(out, "alive"));

@@ -28,7 +28,7 @@ static int teardown(void **state) {
 }
 
 static void test_codes(void **state) {
-    char *out;
+    char *out = NULL;
     assert_int_equal(box_exec(&box, target.c, "exit 0", NULL), 0);
     assert_int_equal(box_exec(&box, target.c, "exit 17", NULL), 17);
     assert_int_equal(box_exec(&box, target.c, "kill -9 $$", NULL), 137);
@@ -38,7 +38,7 @@ static void test_codes(void **state) {
 }
 
 static void test_identity(void **state) {
-    char *out;
+    char *out = NULL;
     assert_int_equal(
         box_exec(
             &box, target.c,
@@ -72,7 +72,7 @@ static void test_identity(void **state) {
 /* The account that counts is the one it was started with, not what the container writes into its passwd later (CVE-2026-30892). */
 static void test_passwd_changed(void **state) {
     struct run r;
-    char *out;
+    char *out = NULL;
     run_init(
         &r, &box, "pw",
         "echo 'root:x:0:0::/evil:/bin/sh' > /etc/passwd; echo 'user:x:0:0::/:/bin/sh' >> /etc/passwd; exec sleep 100");
@@ -112,7 +112,7 @@ static void test_timeout(void **state) {
     assert_int_equal(c.code, -ETIMEDOUT);
     assert_string_equal(c.output, "begun\n");
     assert_true(time_mono_ms() - t0 < 3000);
-    char *out;
+    char *out = NULL;
     usleep(50000);
     box_exec(&box, target.c, "ps 2>/dev/null | grep -c 'sleep 123[4]'", &out);
     assert_string_equal(out, "0\n"); /* the whole group went */
@@ -120,7 +120,7 @@ static void test_timeout(void **state) {
 
 /* Output beyond the limit is dropped, not waited for; a child left in the background does not hold the answer. */
 static void test_output_limit(void **state) {
-    char *out;
+    char *out = NULL;
     assert_int_equal(box_exec(&box, target.c, "seq 1 50000; exit 3", &out), 3);
     assert_int_equal(strlen(out), 10240);
     int64_t t0 = time_mono_ms();

@@ -30,7 +30,7 @@ static void reopen(void) {
 static void test_adoption(void **state) {
     struct sandbox *s = box_sandbox(&box, "sb1");
     struct run run, ends, ended;
-    char *out;
+    char *out = NULL;
     run_init(&run, &box, "runs", "while true; do echo tick; usleep 10000; done");
     run_init(&ends, &box, "ends", "sleep 0.2; exit 33");
     run_init(&ended, &box, "ended", "exit 44");
@@ -111,7 +111,7 @@ static void test_killed_server(void **state) {
     assert_int_equal(box.found_sandboxes, 1);
     assert_int_equal(box.found_containers, 1);
     assert_int_equal(container_status(box.found_container)->state, CONTAINER_RUNNING);
-    char *out;
+    char *out = NULL;
     assert_int_equal(box_exec(&box, box.found_container, "echo alive", &out), 0);
     assert_string_equal(out, "alive\n");
     /* its own cgroup, outside ours */
