@@ -149,7 +149,8 @@ static void check_endpoint_slice(struct check *c) {
     if (c->old)
         check_immutable(c, NULL, c->object, c->old, "addressType");
     if (json_len(endpoints) > 1000)
-        check_bad(c, FIELD_TOO_MANY, AT(NULL, "endpoints"), NULL, "must have at most 1000 items");
+        check_bad(c, FIELD_TOO_MANY, AT(NULL, "endpoints"), json_int(c->arena, (int64_t)json_len(endpoints)),
+                  "must have at most 1000 items");
     for (size_t i = 0; i < json_len(endpoints); i++)
         check_slice_endpoint(c, AT_ITEM(AT(NULL, "endpoints"), i), json_item(endpoints, i), type);
     for (size_t i = 0; i < json_len(ports); i++) {
@@ -296,7 +297,7 @@ static void check_configmap(struct check *c) {
             check_bad_text(c, FIELD_INVALID, AT_KEY(AT(NULL, "data"), binary->members[i].key), binary->members[i].key,
                            "duplicate of key present in binaryData");
     if (total > DATA_MAX)
-        check_bad(c, FIELD_TOO_LONG, AT(NULL, ""), NULL, "may not be more than %zu bytes", DATA_MAX);
+        check_bad(c, FIELD_TOO_LONG, AT_KEY(NULL, STR("")), NULL, "may not be more than %zu bytes", DATA_MAX);
     check_frozen(c, members, ARRAY_LEN(members));
 }
 

@@ -182,7 +182,8 @@ static void check_job_spec(struct check *c, const struct where *at, const struct
     if (str_eq(json_str_at(spec, "completionMode"), STR("Indexed")) && !check_get(spec, "completions"))
         check_bad(c, FIELD_REQUIRED, AT(at, "completions"), NULL, "when completion mode is Indexed");
     if (json_len(rules) > 20)
-        check_bad(c, FIELD_TOO_MANY, AT(AT(at, "podFailurePolicy"), "rules"), NULL, "must have at most 20 items");
+        check_bad(c, FIELD_TOO_MANY, AT(AT(at, "podFailurePolicy"), "rules"),
+                  json_int(c->arena, (int64_t)json_len(rules)), "must have at most 20 items");
     check_pod_template(c, AT(at, "template"), json_get_c(spec, "template"), job_restarts);
 }
 

@@ -484,6 +484,28 @@ static void test_nodes_and_access_control(void **state UNUSED) {
                  "{'metadata':{'name':'p'},'value':1}", "value: Forbidden: may not be changed in an update.");
 }
 
+static void test_limits_of_size(void **state UNUSED) {
+    cleanup_arena struct arena *a = arena_new(0, 0);
+    struct json *v = tree(a, "{" NAMED "}"), *slice = tree(a, "{" NAMED ",'addressType':'IPv4','endpoints':[]}");
+    struct field_errors errs;
+    char *big = arena_alloc(a, MiB(1));
+    memset(big, 'x', MiB(1));
+    field_errors_init(&errs, a);
+    json_put(a, v, "data.a", json_str(a, str_n(big, MiB(1))));
+    schema_validate(core("ConfigMap"), v, NULL, STR(""), &errs);
+    assert_int_equal(errs.list.n, 0);
+    json_put(a, v, "data.b", json_cstr(a, "x"));
+    schema_validate(core("ConfigMap"), v, NULL, STR(""), &errs);
+    assert_string_equal(field_errors_text(&errs).p, "[]: Too long: may not be more than 1048576 bytes");
+    field_errors_fini(&errs);
+    field_errors_init(&errs, a);
+    for (size_t i = 0; i < 1001; i++)
+        json_append(a, json_get_c(slice, "endpoints"), tree(a, "{'addresses':['10.0.0.1']}"));
+    schema_validate(resource("discovery.k8s.io", "v1", "EndpointSlice"), slice, NULL, STR(""), &errs);
+    assert_string_equal(field_errors_text(&errs).p, "endpoints: Too many: 1001: must have at most 1000 items");
+    field_errors_fini(&errs);
+}
+
 /* Whatever the types: nothing but errors comes of it, for every kind, new or changed. */
 static void test_malformed_trees_do_no_harm(void **state UNUSED) {
     static const char *const trees[] = {"{}",
@@ -539,6 +561,7 @@ int main(void) {
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_storage),
         cmocka_unit_test(test_nodes_and_access_control),
+        cmocka_unit_test(test_limits_of_size),
         cmocka_unit_test(test_malformed_trees_do_no_harm),
         cmocka_unit_test(test_a_status_may_say_anything),
     };
