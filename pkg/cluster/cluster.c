@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -34,6 +35,18 @@ static const struct {
     /* Services of pods on one bridge work only when bridged packets pass the translation too. */
     {"/proc/sys/net/bridge/bridge-nf-call-iptables", "1", true},
 };
+
+/*
+ * A Service's packet leaves by the bridge it came from, and the kernel tells the pod of a "better" way, which is none; these
+ * redirects also use up what it allows of other ICMP to the pod. Off only when both are: "all" alone changes no other link.
+ */
+static void stop_redirects(const char *link) {
+    char path[100];
+    struct error err;
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/send_redirects", link);
+    if (file_put(path, STR("0"), &err) < 0)
+        log_debug("cluster", "%s", err.msg);
+}
 
 static int apply_settings(struct error *err) {
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
@@ -88,8 +101,11 @@ static int bridge_up(struct cluster *c, struct error *err) {
     uint32_t services = htonl(c->service_net.base);
     if (rc == 0)
         rc = nl_route_add(&c->route, index, AF_INET, &services, c->service_net.prefix, NULL, err);
-    if (rc == 0)
+    if (rc == 0) {
+        stop_redirects("all");
+        stop_redirects(c->bridge);
         c->bridge_index = index;
+    }
     return rc;
 }
 

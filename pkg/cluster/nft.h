@@ -72,7 +72,8 @@ void nft_jump(struct nft_batch *b, const char *chain);
 void nft_goto(struct nft_batch *b, const char *chain);
 void nft_return(struct nft_batch *b);
 void nft_accept(struct nft_batch *b);
-void nft_reject(struct nft_batch *b); /* ICMP port unreachable */
+void nft_reject(struct nft_batch *b);     /* ICMP port unreachable, of which the kernel sends few */
+void nft_reject_tcp(struct nft_batch *b); /* a reset; the rule must have matched TCP */
 void nft_masquerade(struct nft_batch *b);
 
 struct nft_endpoint {

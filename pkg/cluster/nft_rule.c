@@ -154,6 +154,12 @@ void nft_reject(struct nft_batch *b) {
     expr_end(b);
 }
 
+void nft_reject_tcp(struct nft_batch *b) {
+    expr_begin(b, "reject");
+    nl_put_be32(&b->msg, NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST);
+    expr_end(b);
+}
+
 void nft_masquerade(struct nft_batch *b) {
     expr_begin(b, "masq");
     nl_put_be32(&b->msg, NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY);

@@ -82,6 +82,12 @@ void table_build(struct cluster *c, struct nft_batch *b) {
     nat_entry(b, "output");
     service_dispatch(b, "filter-forward", "no-endpoints");
     service_dispatch(b, "filter-output", "no-endpoints");
+    uint8_t tcp = IPPROTO_TCP;
+    nft_rule_begin(b, "refuse");
+    nft_load_protocol(b, 0);
+    nft_compare(b, 0, true, &tcp, sizeof(tcp));
+    nft_reject_tcp(b);
+    nft_rule_end(b);
     nft_rule_begin(b, "refuse");
     nft_reject(b);
     nft_rule_end(b);
