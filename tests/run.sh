@@ -14,7 +14,7 @@
 #   TEST_TMP          a directory of its own, removed after it (kept when it failed)
 #   TEST_EMULATED     1 under qemu-user, where the kernel's newer calls and netfilter are missing
 #
-# Environment: RUNNER (put before a program), TEST_TIMEOUT (seconds; default 120, e2e 900), JOBS,
+# Environment: RUNNER (put before a program), TEST_TIMEOUT (seconds; default 120, e2e 400), JOBS,
 # TEST_RESULTS (a file that gets a line for each test; used by "all" to add up).
 set -uo pipefail
 export LC_ALL=C
@@ -154,7 +154,7 @@ case $mode in
         done | run_tests "${JOBS:-$(nproc)}"
         ;;
     e2e)
-        TEST_TIMEOUT=${TEST_TIMEOUT:-900}
+        TEST_TIMEOUT=${TEST_TIMEOUT:-400}
         for t in "$@"; do
             name=$(basename "$t" .sh)
             echo "e2e/$name|$build/e2e/$name.log|exec bash '$t'"
