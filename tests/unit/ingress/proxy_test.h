@@ -97,6 +97,8 @@ static inline void pod_handler(void *arg, struct http_exchange *x) {
         http_upgrade(x, 101, h, 2, echo_ready, NULL);
     } else if (str_eq(r->path, STR("/big"))) {
         http_reply(x, 200, NULL, 0, pattern_blob(0, MiB(4)));
+    } else if (str_eq(r->path, STR("/flood"))) {
+        http_reply(x, 200, NULL, 0, pattern_blob(0, MiB(24)));
     } else if (str_eq(r->path, STR("/chunks"))) {
         http_stream_begin(x, 200, NULL, 0, NULL, NULL);
         for (size_t i = 0; i < 64; i++)
@@ -170,7 +172,7 @@ static inline void site_start(struct site *s) {
         fail_msg("%s", err.msg);
     s->pod_port = http_server_port(s->pod);
     s->proxy = proxy_new(&(struct ingress_proxy_options){
-        .loop = s->loop, .head_ms = 400, .idle_ms = 2000, .stall_ms = 700, .connect_ms = 500, .answer_ms = 600});
+        .loop = s->loop, .head_ms = 800, .idle_ms = 4000, .stall_ms = 1500, .connect_ms = 2000, .answer_ms = 2000});
     if (proxy_listen(s->proxy, "127.0.0.1:0", false, &err))
         fail_msg("%s", err.msg);
     s->port = proxy_port(s->proxy, false);

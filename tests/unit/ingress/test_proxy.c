@@ -402,6 +402,24 @@ static void test_downloads(void **state) {
     download(*state, GET("/chunks"), MiB(1), true, 6);
 }
 
+static void test_client_that_does_not_read(void **state) {
+    struct site *s = *state;
+    cleanup_buf struct buf b;
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)s->port)};
+    struct timeval t = {.tv_sec = 8};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){8192}, sizeof(int));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+    assert_return_code(connect(fd, (void *)&to, sizeof(to)), errno);
+    say(fd, GET("/flood"));
+    usleep(4000000);
+    hear_all(fd, &b);
+    assert_true(b.n < MiB(24));
+    close(fd);
+}
+
 static void test_answers_without_body(void **state) {
     const char *a = ask(*state, "HEAD /big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     has(a, "Content-Length: 4194304\r\n");
@@ -436,7 +454,7 @@ static void test_upgrade(void **state) {
     has(a, "Connection: Upgrade\r\n");
     say(fd, "later");
     has(hear(fd, "later"), "later");
-    usleep(1000000); /* a tunnel may be silent longer than a request */
+    usleep(2200000); /* a tunnel may be silent longer than a request */
     say(fd, "again");
     has(hear(fd, "again"), "again");
     say(fd, "last");
@@ -539,6 +557,7 @@ int main(void) {
         T(test_stop_with_connections_open),
         T(test_uploads),
         T(test_downloads),
+        T(test_client_that_does_not_read),
         T(test_answers_without_body),
         T(test_expect_continue),
         T(test_upgrade),
