@@ -168,7 +168,37 @@ static void check_network_policy(struct check *c) {
     check_policy_rules(c, AT(at, "egress"), json_get_c(spec, "egress"), "to");
 }
 
+/* --- CustomResourceDefinition: what every one must say; its schema is compiled, and so checked, elsewhere --- */
+
+static void check_crd(struct check *c) {
+    static const char *const scopes[] = {"Cluster", "Namespaced", NULL};
+    const struct json *spec = json_get_c(c->object, "spec"), *names = json_get_c(spec, "names");
+    const struct json *versions = json_get_c(spec, "versions"), *meta = json_get_c(c->object, "metadata");
+    const struct where *at = AT(NULL, "spec"), *named = AT(at, "names");
+    struct str name = json_str_at(meta, "name"), group = json_str_at(spec, "group");
+    struct str wanted = str_printf(c->arena, "%.*s.%.*s", STR_ARG(json_str_at(names, "plural")), STR_ARG(group));
+    size_t stored = 0;
+    check_named(c, at, spec, "group", name_check_dns_subdomain);
+    check_named(c, named, names, "plural", name_check_dns1035);
+    check_required(c, named, names, "kind");
+    check_enum(c, at, spec, "scope", scopes, true);
+    if (name.n && !str_eq(name, wanted))
+        check_bad_text(c, FIELD_INVALID, AT(AT(NULL, "metadata"), "name"), name,
+                       "must be spec.names.plural+\".\"+spec.group");
+    for (size_t i = 0; i < json_len(versions); i++) {
+        const struct json *v = json_item(versions, i);
+        check_named(c, AT_ITEM(AT(at, "versions"), i), v, "name", name_check_dns1035);
+        stored += json_bool_at(v, "storage", false);
+    }
+    if (stored != 1)
+        check_bad(c, FIELD_INVALID, AT(at, "versions"), versions,
+                  "must have exactly one version marked as storage version");
+    if (c->old && group.n)
+        check_immutable(c, at, spec, json_get_c(c->old, "spec"), "group");
+}
+
 const struct check_kind check_other_kinds[] = {
+    {"customresourcedefinitions.apiextensions.k8s.io", check_crd},
     {"roles." RBAC_GROUP, check_role},
     {"clusterroles." RBAC_GROUP, check_cluster_role},
     {"rolebindings." RBAC_GROUP, check_role_binding},

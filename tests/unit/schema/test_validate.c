@@ -484,6 +484,20 @@ static void test_nodes_and_access_control(void **state UNUSED) {
                  "{'metadata':{'name':'p'},'value':1}", "value: Forbidden: may not be changed in an update.");
 }
 
+static void test_custom_resource_definitions(void **state UNUSED) {
+#define CRD(name, scope, storage)                                                               \
+    "{'metadata':{'name':'" name                                                                \
+    "'},'spec':{'group':'g.example','names':{'plural':'things','kind':'Thing'},'scope':'" scope \
+    "','versions':[{'name':'v1','served':true,'storage':" storage "}]}}"
+    const struct schema_resource *r = resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    check(r, CRD("things.g.example", "Namespaced", "true"), "");
+    check(r, CRD("thing.g.example", "Cluster", "true"),
+          "metadata.name: Invalid value: 'thing.g.example': must be spec.names.plural+'.'+spec.group");
+    check(r, CRD("things.g.example", "World", "true"),
+          "spec.scope: Unsupported value: 'World': supported values: 'Cluster', 'Namespaced'");
+    check_begins(r, CRD("things.g.example", "Cluster", "false"), "spec.versions: Invalid value: ");
+}
+
 static void test_limits_of_size(void **state UNUSED) {
     cleanup_arena struct arena *a = arena_new(0, 0);
     struct json *v = tree(a, "{" NAMED "}"), *slice = tree(a, "{" NAMED ",'addressType':'IPv4','endpoints':[]}");
@@ -561,6 +575,7 @@ int main(void) {
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_storage),
         cmocka_unit_test(test_nodes_and_access_control),
+        cmocka_unit_test(test_custom_resource_definitions),
         cmocka_unit_test(test_limits_of_size),
         cmocka_unit_test(test_malformed_trees_do_no_harm),
         cmocka_unit_test(test_a_status_may_say_anything),
