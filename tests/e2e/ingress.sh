@@ -1,72 +1,77 @@
 #!/bin/bash
-# ingress.sh - from the ports of the node through an Ingress to pods: hosts, paths, uploads, upgrades, TLS by Secret.
+# ingress.sh - hosts, paths, TLS by server name, headers, and what has no backend.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+: "${work:?}" "${node_ip:?}"
 has openssl || skip 'needs openssl'
 start_registry_here
 start_server
 eventually 10 'there is a default account' default_account
-
-apply << 'END'
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=one.example \
+    -addext subjectAltName=DNS:one.example -keyout "$work/tls.key" -out "$work/tls.crt" 2> /dev/null || skip 'openssl cannot make a certificate'
+kubectl create secret tls one --cert="$work/tls.crt" --key="$work/tls.key" > /dev/null || fail 'secret'
+for app in one two; do
+    apply << END
+apiVersion: v1
+kind: Pod
+metadata: {name: $app, labels: {app: $app}}
 spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - name: web
-        image: busybox
-        command: [sh, -c, 'mkdir -p /www/cgi-bin; printf "#!/bin/sh\necho; hostname; echo for \$HTTP_X_FORWARDED_FOR by \$HTTP_X_FORWARDED_PROTO; wc -c\n" > /www/cgi-bin/who; chmod +x /www/cgi-bin/who; exec httpd -f -h /www -p 8080']
-        ports: [{name: http, containerPort: 8080}]
-        readinessProbe: {tcpSocket: {port: http}, periodSeconds: 1}
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: web
+    image: busybox
+    command:
+    - sh
+    - -c
+    - |
+      mkdir -p /www/cgi-bin /www/deep
+      echo $app > /www/index.html
+      echo $app-deep > /www/deep/index.html
+      echo '#!/bin/sh' > /www/cgi-bin/env
+      echo 'printf "Content-Type: text/plain\\r\\n\\r\\n"; env' >> /www/cgi-bin/env
+      chmod +x /www/cgi-bin/env
+      exec httpd -f -h /www -p 8080
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
----
+metadata: {name: $app}
+spec: {selector: {app: $app}, ports: [{port: 80, targetPort: 8080}]}
+END
+done
+apply << 'END'
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: web}
+metadata: {name: hosts}
 spec:
-  tls: [{hosts: [secure.test], secretName: cert}]
+  tls: [{hosts: [one.example], secretName: one}]
   rules:
-  - host: web.test
-    http: {paths: [{path: /cgi-bin, pathType: Prefix, backend: {service: {name: web, port: {name: http}}}}]}
-  - host: secure.test
-    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+  - host: one.example
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: one, port: {number: 80}}}}
+      - {path: /deep, pathType: Prefix, backend: {service: {name: two, port: {number: 80}}}}
+  - host: "*.wild.example"
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: two, port: {number: 80}}}}]}
+  - host: gone.example
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: gone, port: {number: 80}}}}]}
 END
-check 'the deployment is available' kubectl rollout status deployment/web --timeout=20s
-ask() { curl -sS -m 5 --noproxy '*' --resolve "*:80:$node_ip" --resolve "*:443:$node_ip" "$@"; }
-status() { ask -o "$work/body" -w '%{http_code}' "$@"; }
-answers() { [ "$(status "$2")" = "$1" ]; }
-names() { for ((n = 0; n < 20; n++)); do ask http://web.test/cgi-bin/who | head -n 1; done | sort -u | wc -l; }
-
-eventually 5 'a path of a host' answers 200 http://web.test/cgi-bin/who
-says '^web-' 'a pod answers' ask http://web.test/cgi-bin/who
-says "^for $node_ip by http\$" 'the pod learns who asks' ask http://web.test/cgi-bin/who
-is 2 'both pods answer' names
-is 404 'another path' status http://web.test/other
-is 404 'another host' status http://other.test/cgi-bin/who
-head -c 9000000 /dev/zero > "$work/big"
-says '^9000000$' 'a large upload' ask -X POST --data-binary "@$work/big" http://web.test/cgi-bin/who
-is "$node_ip" 'the status names the node' jsonpath ingress/web '{.status.loadBalancer.ingress[0].ip}'
-is dory 'the class is there, and the default' jsonpath ingressclass/dory '{.metadata.name}'
-
-refuses 'certificate|unable|SSL' 'no certificate for the host yet' ask --cacert "$work/registries.yaml" https://secure.test/cgi-bin/who
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=secure.test \
-    -addext subjectAltName=DNS:secure.test -keyout "$work/key.pem" -out "$work/cert.pem" 2> /dev/null
-check 'a TLS secret' kubectl create secret tls cert --cert="$work/cert.pem" --key="$work/key.pem"
-secure() { ask --cacert "$work/cert.pem" "https://secure.test/cgi-bin/who"; }
-eventually 5 'the certificate of the Secret is used' secure
-says 'by https$' 'the pod learns it was TLS' secure
-
-check 'no pods' kubectl scale deployment/web --replicas=0
-eventually 10 'no pod, no service' answers 503 http://web.test/cgi-bin/who
-check 'the Ingress goes' kubectl delete ingress/web
-eventually 5 'no Ingress, no route' answers 404 http://web.test/cgi-bin/who
+check 'the pods run' kubectl wait --for=condition=Ready pod/one pod/two --timeout=20s
+at() { web -H "Host: $1" "http://$node_ip$2"; }
+code() { web -o /dev/null -w '%{http_code}' -H "Host: $1" "http://$node_ip$2"; }
+served() { [ "$(at one.example /)" = one ]; }
+eventually 5 'by host' served
+is two-deep 'by path, the longest first' at one.example /deep/
+is two 'by wildcard' at a.wild.example /
+is 404 'no such host' code other.example /
+is 503 'a Service that is not there' code gone.example /
+says 'HTTP_X_FORWARDED_FOR=' 'the client is told of' at one.example /cgi-bin/env
+says 'HTTP_HOST=one.example' 'the host is kept' at one.example /cgi-bin/env
+is one 'TLS with the certificate of the Secret' web --cacert "$work/tls.crt" --resolve "one.example:443:$node_ip" https://one.example/
+refuses 'certificate|SSL' 'another name gets another certificate' web --cacert "$work/tls.crt" --resolve "a.wild.example:443:$node_ip" https://a.wild.example/
+is "$node_ip" 'the address is in its status' jsonpath ingress/hosts '{.status.loadBalancer.ingress[0].ip}'
+kubectl delete pod two > /dev/null
+unavailable() { [ "$(code a.wild.example /)" = 503 ]; }
+eventually 5 'without pods: 503' unavailable
+kubectl delete ingress hosts > /dev/null
+missing() { [ "$(code one.example /)" = 404 ]; }
+eventually 5 'a deleted Ingress is gone' missing
