@@ -82,6 +82,8 @@ ifeq ($(SAN),)
     LDFLAGS_ALL := -static -no-pie
   endif
   LDFLAGS_ALL += -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack
+  # the archive stands before those that need it
+  LDFLAGS_ALL += -Wl,-u,mi_malloc
   MALLOC := $(DEPS)/$(VARIANT)/lib/libmimalloc.a
   RUNNER := $(if $(filter $(ARCH),$(HOST_ARCH)),,$(QEMU_$(ARCH)))
 else
