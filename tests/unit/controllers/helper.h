@@ -27,7 +27,7 @@ static inline int stop(void **state) {
 
 /* Everything that is queued now has run. */
 static inline void settle(struct fixture *f) {
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 60; i++)
         uv_run(loop_uv(f->loop), UV_RUN_NOWAIT);
 }
 
