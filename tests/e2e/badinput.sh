@@ -86,11 +86,10 @@ sleep 1
 check 'neither it nor an absolute link wrote outside' test ! -e /tmp/dory-e2e-escaped
 oci_layout "$work/altered" latest "$layer" && push "$work/altered:latest" 127.0.0.1:5055/library/altered:latest
 blob=$(grep -oE 'sha256:[0-9a-f]+' "$work/altered/blobs/sha256/$(grep -oE 'sha256:[0-9a-f]+' "$work/altered/index.json" | cut -d: -f2)" | tail -n 1 | cut -d: -f2)
-head -c 1000 /dev/urandom > "$work/noise"
 cp /etc/passwd "$work/other" && tar -C "$work" -cf "$work/other.tar" other && evil altered "$work/other.tar"
 other=$(grep -oE 'sha256:[0-9a-f]+' "$work/evil-altered/blobs/sha256/$(grep -oE 'sha256:[0-9a-f]+' "$work/evil-altered/index.json" | cut -d: -f2)" | tail -n 1 | cut -d: -f2)
 file=$(find "$work/registry" -path "*blobs/sha256*$other*" -name data)
-cp "$work/noise" "$file"
+head -c "$(stat -c %s "$file")" /dev/urandom > "$work/noise" && cp "$work/noise" "$file"
 pod altered evil-altered
 tells altered 'digest|match|size|bytes' 'bytes that do not match their digest'
 check "the busybox layer $blob is still good" sh -c "KUBECONFIG='$KUBECONFIG' '$kubectl_bin' run fine --image=busybox --command -- sleep 1000 && '$kubectl_bin' wait --for=condition=Ready pod/fine --timeout=20s"
