@@ -314,6 +314,8 @@ static inline void hear_all(int fd, struct buf *out) {
     buf_init(out, MiB(32));
     while ((p = buf_reserve(out, KiB(64))) && (n = hear_some(fd, p, KiB(64))) > 0)
         out->n += (size_t)n;
+    if (p)
+        p[0] = 0; /* where the next bytes would have gone */
 }
 
 /* One request on a connection of its own, and the whole answer. */
