@@ -150,7 +150,7 @@ case $mode in
             [ -e "tests/fuzz/$name.dict" ] && dict="-dict=tests/fuzz/$name.dict"
             seeds=''
             [ -d "tests/fuzz/corpus/$name" ] && seeds=tests/fuzz/corpus/$name
-            echo "fuzz/$name|$t.log|exec ${RUNNER:-} '$t' -max_total_time=$secs -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 $dict -artifact_prefix='$build/fuzz/crashes/$name-' '$found' $seeds"
+            echo "fuzz/$name|$t.log|exec ${RUNNER:-} '$t' -max_total_time=$secs -error_exitcode=1 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 $dict -artifact_prefix='$build/fuzz/crashes/$name-' '$found' $seeds"
         done | run_tests "${JOBS:-$(nproc)}"
         ;;
     e2e)

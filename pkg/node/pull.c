@@ -105,9 +105,7 @@ static void on_done(void *arg, struct image *img, int code, const struct error *
         image_unref(img);
         return;
     }
-    char message[700];
-    snprintf(message, sizeof(message), "failed to pull and unpack image \"%.*s\": %s", STR_ARG(p->name),
-             code == -ECANCELED ? "canceled" : err->msg);
+    const char *message = code == -ECANCELED ? "canceled" : err->msg;
     p->backoff_ms = p->backoff_ms ? MIN(p->backoff_ms * 2, (int64_t)BACKOFF_MAX_MS) : BACKOFF_FIRST_MS;
     for (size_t i = 0; i < p->waiting.n; i++) {
         struct slot *s = p->waiting.items[i];
