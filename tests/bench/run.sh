@@ -18,7 +18,13 @@ row() { printf '%-52s %14s %12s %22s   %s\n' "$@"; }
 server_pid() { cat "$work/server.pid"; }
 # Every process that the system adds: the server and the monitors of its pods.
 system_pids() { server_pid; monitors; }
-monitors() { local p; for p in $(ip netns pids "$E2E_NAME"); do [ "$(cat "/proc/$p/comm" 2> /dev/null)" = dory-monitor ] && echo "$p"; done; }
+# A monitor is in the network of its pod; it is counted when it runs this binary.
+monitors() {
+    local p
+    for p in $(pgrep -x dory-monitor); do
+        [ "$(readlink "/proc/$p/exe")" = "$DORY" ] && echo "$p"
+    done
+}
 pss_kib() { local p; for p; do awk '/^Pss:/ { print $2 }' "/proc/$p/smaps_rollup" 2> /dev/null; done | awk '{ s += $1 } END { print s + 0 }'; }
 cpu_ticks() { local p; for p; do sed 's/.*) //' "/proc/$p/stat" 2> /dev/null; done | awk '{ s += $12 + $13 } END { print s + 0 }'; }
 written() { local p; for p; do awk '/^write_bytes/ { print $2 }' "/proc/$p/io" 2> /dev/null; done | awk '{ s += $1 } END { print s + 0 }'; }
