@@ -377,7 +377,7 @@ void http_reply_pieces(struct http_exchange *x, int status, const struct http_he
                       .headers_n = headers_n,
                       .pieces = pieces,
                       .pieces_n = n};
-    if (atomic_exchange(&x->answered, true))
+    if (atomic_exchange(&x->answered, 1u))
         drop_pieces(&r);
     else
         reply_give(&r);
@@ -405,13 +405,13 @@ size_t http_stream_backlog(const struct http_exchange *x) {
 }
 
 void http_stream_end(struct http_exchange *x) {
-    if (!atomic_exchange(&x->answered, true))
+    if (!atomic_exchange(&x->answered, 1u))
         reply_give(&(struct reply){.x = x, .kind = REPLY_END});
 }
 
 void http_upgrade(struct http_exchange *x, int status, const struct http_header *headers, size_t headers_n,
                   void (*ready)(void *arg, struct stream *s), void *arg) {
-    if (!atomic_exchange(&x->answered, true))
+    if (!atomic_exchange(&x->answered, 1u))
         reply_give(&(struct reply){.x = x,
                                    .kind = REPLY_UPGRADE,
                                    .status = status,

@@ -35,9 +35,10 @@ struct http_server {
 
 struct http_exchange {
     struct http_request req;
-    struct ref ref;       /* of the memory */
-    atomic_uint users;    /* references of the handler's side: http_exchange_ref(), http_finish() */
-    atomic_bool answered; /* the reply was given in full, by whatever thread */
+    struct ref ref;    /* of the memory */
+    atomic_uint users; /* references of the handler's side: http_exchange_ref(), http_finish() */
+    atomic_uint
+        answered; /* the reply was given in full, by whatever thread; a word: riscv64 exchanges no single bytes */
     struct loop *loop;
     struct http_conn *conn; /* loop's thread only; NULL once the connection is gone or done with this exchange */
     struct tls_peer_ref *peer;
